@@ -1,0 +1,173 @@
+"""C-way K-shot episodes, each a function of (seed, number)."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfdisent.data import pipeline
+from tfdisent.errors import InputError
+
+
+def sample_distinct(rng, sizes, count):
+    """Draws `count` distinct integers below each size, in random order.
+
+    Floyd's algorithm over all rows at once, then a shuffle, since Floyd's
+    order is not uniform.
+
+    Args:
+      rng: `numpy.random.Generator`.
+      sizes: int array `[...]`, each at least `count`.
+      count: int.
+
+    Returns:
+      int64 `[..., count]`.
+    """
+    sizes = np.asarray(sizes, np.int64)
+    chosen = np.full((*sizes.shape, count), -1, np.int64)
+    for i in range(count):
+        last = sizes - count + i
+        drawn = rng.integers(0, last + 1)
+        taken = (chosen == drawn[..., None]).any(axis=-1)
+        chosen[..., i] = np.where(taken, last, drawn)
+    return rng.permuted(chosen, axis=-1)
+
+
+class EpisodeSampler:
+    """Draws episodes from labels: C classes, K shots, queries beside them.
+
+    Args:
+      labels: int `[N]` class of every item.
+      ways: C, distinct classes an episode.
+      shots: K, support items a class.
+      queries: query items an episode (of random classes of its C), or, with
+        `queries_per_class`, of every class.
+      queries_per_class: see above; prototypical networks train so.
+      seed: int; batch t of episodes is a function of (seed, t).
+
+    Raises:
+      InputError: fewer classes than ways, or a class with too few items.
+    """
+
+    def __init__(
+        self,
+        labels,
+        ways=5,
+        shots=1,
+        queries=1,
+        queries_per_class=False,
+        seed=0,
+    ):
+        labels = np.asarray(labels)
+        self.order = np.argsort(labels, kind="stable")
+        classes, starts, counts = np.unique(
+            labels[self.order], return_index=True, return_counts=True
+        )
+        needed = shots + (queries if queries_per_class else 1)
+        if len(classes) < ways:
+            raise InputError(
+                f"{ways}-way episodes need at least {ways} classes; there are "
+                f"{len(classes)}."
+            )
+        if counts.min() < needed:
+            short = classes[counts.argmin()]
+            raise InputError(
+                f"{shots}-shot episodes need at least {needed} images a "
+                f"class; class {short} has {counts.min()}."
+            )
+        self.starts, self.counts = starts, counts
+        self.ways, self.shots, self.queries = ways, shots, queries
+        self.queries_per_class = queries_per_class
+        self.seed = seed
+
+    def sample(self, batch, episodes):
+        """Episodes of batch number `batch`.
+
+        Args:
+          batch: int; the position in the endless stream.
+          episodes: how many, E.
+
+        Returns:
+          A dict: `support` int64 `[E, C, K]` and `query` int64 `[E, Q]` item
+          indices, `target` int32 `[E, Q]` in [0, C).
+        """
+        rng = np.random.default_rng((self.seed, int(batch)))
+        sizes = np.full(episodes, len(self.counts))
+        classes = sample_distinct(rng, sizes, self.ways)
+        if self.queries_per_class:
+            target = np.tile(
+                np.repeat(np.arange(self.ways), self.queries), (episodes, 1)
+            )
+            per_class = self.queries
+        else:
+            target = rng.integers(0, self.ways, (episodes, self.queries))
+            # Two queries may fall into one class; each needs an item of its
+            # own, which the largest class count below provides for.
+            per_class = min(self.queries, int(self.counts.min()) - self.shots)
+        items = sample_distinct(
+            rng, self.counts[classes], self.shots + per_class
+        )
+        items = self.order[self.starts[classes][..., None] + items]
+        rank = self._rank(target) % per_class
+        rows = np.arange(episodes)[:, None]
+        return {
+            "support": items[..., : self.shots],
+            "query": items[rows, target, self.shots + rank],
+            "target": target.astype(np.int32),
+        }
+
+    @staticmethod
+    def _rank(target):
+        """How often a query's class occurred before it in its episode."""
+        same = target[:, :, None] == target[:, None, :]
+        return np.tril(same, k=-1).sum(axis=-1)
+
+    def batches(self, take, episodes, start=0, context=None):
+        """An endless pipeline of episode batches.
+
+        Args:
+          take: int64 indices `[M]` -> array `[M, ...]` of items (cached codes
+            or images).
+          episodes: episodes a global batch.
+          start: the first step.
+          context: a `tf.distribute.InputContext`, or None.
+
+        Returns:
+          A `tf.data.Dataset` of dicts: `support` `[E, C, K, ...]`, `query`
+          `[E, Q, ...]`, `target` int32 `[E, Q]`; E is one replica's share.
+        """
+        replicas = 1 if context is None else context.num_replicas_in_sync
+        if episodes % replicas:
+            raise InputError(
+                f"batch_size={episodes} cannot be shared by {replicas} "
+                "replicas."
+            )
+        share = episodes // replicas
+        total = self.queries * (self.ways if self.queries_per_class else 1)
+        example = take(np.zeros(1, np.int64))
+        item_shape, dtype = example.shape[1:], tf.as_dtype(example.dtype)
+        support_shape = [share, self.ways, self.shots, *item_shape]
+        query_shape = [share, total, *item_shape]
+
+        def read(step, replica):
+            drawn = self.sample(step, episodes)
+            rows = slice(replica * share, (replica + 1) * share)
+            support, query = drawn["support"][rows], drawn["query"][rows]
+            items = take(np.concatenate([support.ravel(), query.ravel()]))
+            return (
+                items[: support.size].reshape(support_shape),
+                items[support.size :].reshape(query_shape),
+                drawn["target"][rows],
+            )
+
+        def make(step, replica):
+            support, query, target = tf.numpy_function(
+                read, [step, replica], [dtype, dtype, tf.int32]
+            )
+            support.set_shape(support_shape)
+            query.set_shape(query_shape)
+            target.set_shape([share, total])
+            if dtype == tf.uint8:
+                support = pipeline.to_float(support)
+                query = pipeline.to_float(query)
+            return {"support": support, "query": query, "target": target}
+
+        return pipeline.replica_batches(make, context, start)

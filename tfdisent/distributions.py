@@ -1,0 +1,58 @@
+"""Tensors to TFP distributions, and the KL terms between them.
+
+The only module that imports TensorFlow Probability.
+"""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+
+def diagonal_normal(mean, log_scale):
+    """A Gaussian with independent entries.
+
+    Args:
+      mean: `[B, d]`.
+      log_scale: `[B, d]`, log of the standard deviation.
+
+    Returns:
+      A distribution of batch shape `[B]`, event shape `[d]`, in float32.
+    """
+    mean = tf.cast(mean, tf.float32)
+    scale = tf.exp(tf.cast(log_scale, tf.float32))
+    return tfd.MultivariateNormalDiag(loc=mean, scale_diag=scale)
+
+
+def standard_normal(size):
+    """N(0, I) of this many entries; batch shape `[]`, event shape `[d]`."""
+    return tfd.MultivariateNormalDiag(loc=tf.zeros([size]))
+
+
+def kl_to_standard_normal(posterior):
+    """KL(posterior || N(0, I)) of every batch row, by entry.
+
+    Args:
+      posterior: as `diagonal_normal` gives it.
+
+    Returns:
+      float32 `[B, d]`, nats; sums over entries to the whole KL.
+    """
+    entries = tfd.Normal(loc=posterior.mean(), scale=posterior.stddev())
+    return tfd.kl_divergence(entries, tfd.Normal(loc=0.0, scale=1.0))
+
+
+def bernoulli(logits):
+    """Independent pixels in {0, 1} or [0, 1]; event shape `[H, W, C]`."""
+    return tfd.Independent(
+        tfd.Bernoulli(logits=tf.cast(logits, tf.float32)),
+        reinterpreted_batch_ndims=3,
+    )
+
+
+def gaussian(mean, scale=1.0):
+    """Independent Gaussian pixels; event shape `[H, W, C]`."""
+    return tfd.Independent(
+        tfd.Normal(loc=tf.cast(mean, tf.float32), scale=scale),
+        reinterpreted_batch_ndims=3,
+    )

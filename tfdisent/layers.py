@@ -1,0 +1,191 @@
+"""Blocks that the networks are made of."""
+
+import keras
+import tensorflow as tf
+
+from tfdisent import noise
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class Dropout(keras.layers.Layer):
+    """Dropout whose mask is a function of a seed, not of a hidden state.
+
+    Keras' own keeps a generator that is in no checkpoint and differs between
+    replicas; with this one a resumed run and a mirrored run are exact.
+
+    Args:
+      rate: share of the inputs set to zero, in [0, 1).
+
+    Call arguments:
+      inputs: `[B, ...]`.
+      seed: int32 `[2]`, or None for inference (identity).
+    """
+
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate must lie in [0, 1). Received: rate={rate}")
+        self.rate = rate
+
+    def call(self, inputs, seed=None):
+        if seed is None or not self.rate:
+            return inputs
+        shape = [n or tf.shape(inputs)[i] for i, n in enumerate(inputs.shape)]
+        kept = noise.uniform(shape, seed) >= self.rate
+        scale = tf.cast(1 / (1 - self.rate), inputs.dtype)
+        return inputs * tf.cast(kept, inputs.dtype) * scale
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate}
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class UntiedBias(keras.layers.Layer):
+    """A bias of its own for every pixel and channel.
+
+    Call arguments:
+      inputs: `[B, H, W, C]` with static H, W, C.
+    """
+
+    def build(self, input_shape):
+        self.bias = self.add_weight(
+            shape=tuple(input_shape[1:]), initializer="zeros", name="bias"
+        )
+
+    def call(self, inputs):
+        return inputs + tf.cast(self.bias, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@tf.custom_gradient
+def reverse_gradient(inputs):
+    """Identity whose gradient is negated (Ganin et al., JMLR 2016)."""
+    return tf.identity(inputs), lambda upstream: -upstream
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class GradientReversal(keras.layers.Layer):
+    """`reverse_gradient` as a layer."""
+
+    def call(self, inputs):
+        return reverse_gradient(inputs)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def activation(name, slope=0.01):
+    """A layer by its field's name: `"leaky_relu"`, `"relu"`, `"elu"`."""
+    if name == "leaky_relu":
+        return keras.layers.LeakyReLU(negative_slope=slope)
+    return keras.layers.Activation(name)
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class Stack(keras.layers.Layer):
+    """Layers in a row; those that are random get a seed of their own.
+
+    Args:
+      blocks: the layers.
+
+    Call arguments:
+      inputs: what the first layer takes.
+      training: whether batch statistics are used and updated.
+      seed: int32 `[2]` for the dropout layers, or None for none.
+    """
+
+    def __init__(self, blocks, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = list(blocks)
+
+    def build(self, input_shape):
+        shape = tuple(input_shape)
+        for block in self.blocks:
+            if not block.built:
+                block.build(shape)
+            shape = block.compute_output_shape(shape)
+
+    def call(self, inputs, training=False, seed=None):
+        outputs = inputs
+        for index, block in enumerate(self.blocks):
+            if isinstance(block, Dropout):
+                own = None if seed is None else noise.fold(seed, index)
+                outputs = block(outputs, seed=own)
+            elif isinstance(block, keras.layers.BatchNormalization):
+                outputs = block(outputs, training=training)
+            else:
+                outputs = block(outputs)
+        return outputs
+
+    def compute_output_shape(self, input_shape):
+        shape = tuple(input_shape)
+        for block in self.blocks:
+            shape = block.compute_output_shape(shape)
+        return shape
+
+    def get_config(self):
+        blocks = [keras.saving.serialize_keras_object(b) for b in self.blocks]
+        return {**super().get_config(), "blocks": blocks}
+
+    @classmethod
+    def from_config(cls, config):
+        blocks = [
+            keras.saving.deserialize_keras_object(b)
+            for b in config.pop("blocks")
+        ]
+        return cls(blocks, **config)
+
+
+def dense_stack(
+    sizes,
+    dropout=0.0,
+    norm=None,
+    slope=0.01,
+    kernel_initializer="glorot_uniform",
+    output_dtype=None,
+    name=None,
+):
+    """Dropout -> Dense -> [norm on the first] -> LeakyReLU, the last linear.
+
+    The order and the single normalisation are those of FDEN's tables (seed
+    002, appendix B and the authors' layers).
+
+    Args:
+      sizes: widths, the last one linear.
+      dropout: rate before every dense layer.
+      norm: `"batch"` or None.
+      slope: negative slope of the LeakyReLU.
+      kernel_initializer: of every kernel.
+      output_dtype: dtype of the last layer, None for the policy's.
+      name: of the stack.
+
+    Returns:
+      A `Stack`.
+    """
+    blocks = []
+    for index, size in enumerate(sizes):
+        if dropout:
+            blocks.append(Dropout(dropout))
+        last = index == len(sizes) - 1
+        blocks.append(
+            keras.layers.Dense(
+                size,
+                kernel_initializer=kernel_initializer,
+                dtype=output_dtype if last else None,
+            )
+        )
+        if norm == "batch" and index == 0 and not last:
+            blocks.append(batch_norm())
+        if not last:
+            blocks.append(activation("leaky_relu", slope))
+    return Stack(blocks, name=name)
+
+
+def batch_norm():
+    """Batch normalisation with the constants of the papers' own code."""
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)

@@ -1,0 +1,78 @@
+"""Random draws that follow a seed alone, on any number of replicas.
+
+Under `tf.distribute` every replica draws the noise of the whole global batch
+and takes its own rows, so two replicas train exactly as one device does with
+the same global batch.
+"""
+
+import tensorflow as tf
+
+
+def _rows_of_replica(draw, shape):
+    """The rows of this replica out of `draw(global shape)`."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return draw(shape)
+    rows = shape[0]
+    whole = draw([rows * context.num_replicas_in_sync, *shape[1:]])
+    start = context.replica_id_in_sync_group * rows
+    return whole[start : start + rows]
+
+
+def normal(shape, seed):
+    """Standard normal draws.
+
+    Args:
+      shape: `[B, ...]`, B the batch of this replica.
+      seed: int32 `[2]`.
+
+    Returns:
+      float32 of this shape.
+    """
+    return _rows_of_replica(
+        lambda s: tf.random.stateless_normal(s, seed), shape
+    )
+
+
+def uniform(shape, seed):
+    """Draws from [0, 1); arguments as `normal`."""
+    return _rows_of_replica(
+        lambda s: tf.random.stateless_uniform(s, seed), shape
+    )
+
+
+def fold(seed, salt):
+    """A seed of its own for `salt`; int32 `[2]`."""
+    return tf.random.fold_in(seed, salt)
+
+
+def gather(values):
+    """The rows of all replicas, in global order; itself on one replica.
+
+    Args:
+      values: `[B, ...]` of this replica.
+
+    Returns:
+      `[replicas * B, ...]`; gradients flow back to every replica.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
+    return context.all_gather(values, axis=0)
+
+
+def rowwise_normal(seed, size):
+    """One standard normal vector a row, whatever batch the row stands in.
+
+    Args:
+      seed: int32 `[B, 2]`, a seed a row.
+      size: length of each vector.
+
+    Returns:
+      float32 `[B, size]`.
+    """
+    return tf.map_fn(
+        lambda row: tf.random.stateless_normal([size], row),
+        seed,
+        fn_output_signature=tf.TensorSpec([size], tf.float32),
+    )

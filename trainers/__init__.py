@@ -1,0 +1,1 @@
+"""Commands that train, evaluate and encode, and the code only they use."""

@@ -1,0 +1,298 @@
+"""Typed configurations: what a run is, before TensorFlow is imported.
+
+One flat dataclass a model: the fields of `RunConfig` and those of the model's
+constructor. A test keeps the latter equal to the constructor's arguments.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import typing
+
+from tfdisent import models
+from tfdisent.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What every run has, whatever its model.
+
+    Attributes:
+      model, dataset, preset: names.
+      seed: of weights, noise and the order of the data.
+      steps: training steps of the whole run.
+      schedule_steps: what schedules are stretched over; `steps` when 0.
+      batch_size: images (episodes, for few-shot models) a step, globally.
+      precision: a Keras dtype policy.
+      evaluation_split: `"test"`, or `"validation"` to choose settings: the
+        validation classes then leave the training set and are scored.
+      image_size: side of folder images and TFDS photos; 0 for the default.
+      grey: folder images in one channel.
+      log_every: steps between lines of progress and TensorBoard scalars.
+      checkpoint_every: steps between checkpoints.
+      image_every: steps between pictures; 0 draws them at the end only.
+      ways, shots: of training episodes.
+      backbone_model: model of the backbone a run trains when none is named.
+      backbone_steps: its training steps; 0 for its own preset's.
+      backbone_preset: its preset; empty for `preset`.
+      backbone_range: pixel range a foreign backbone works in.
+      eval_episodes: unseen-class episodes of every few-shot setting.
+    """
+
+    model: str = ""
+    dataset: str = ""
+    preset: str = "default"
+    seed: int = 0
+    steps: int = 10_000
+    schedule_steps: int = 0
+    batch_size: int = 64
+    precision: str = "float32"
+    evaluation_split: str = "test"
+    image_size: int = 0
+    grey: bool = False
+    log_every: int = 100
+    checkpoint_every: int = 500
+    image_every: int = 2_000
+    ways: int = 5
+    shots: int = 1
+    backbone_model: str = "autoencoder"
+    backbone_steps: int = 0
+    backbone_preset: str = ""
+    backbone_range: tuple[float, ...] = (0.0, 1.0)
+    eval_episodes: int = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderConfig(RunConfig):
+    latent_dim: int = 256
+    filters: tuple[int, ...] = ()
+    hidden: int = 256
+    input_noise: float = 0.0
+    code_noise: float = 0.0
+    code_decay: float = 0.0
+    learning_rate: float = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class ALIConfig(RunConfig):
+    batch_size: int = 100
+    latent_dim: int = 256
+    learning_rate: float = 1e-4
+    critic_learning_rate: float = 1e-4
+    recon_weight: float = 0.01
+    critic_noise: float = 0.1
+    noise_steps: int = 4_000
+    norm: str | None = "batch"
+
+
+@dataclasses.dataclass(frozen=True)
+class BetaVAEConfig(RunConfig):
+    latent_dim: int = 10
+    beta: float = 1.0
+    network: str = "conv"
+    learning_rate: float = 5e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class FDENConfig(RunConfig):
+    batch_size: int = 16
+    alignment: str = "relation"
+    alpha: float = 1.0
+    beta: float = 1.0
+    gamma: float = 0.5
+    clip_scope: str = "per_variable"
+    dropout: float = 0.0
+    norm: str | None = "batch"
+    init: str = "glorot_normal"
+    learning_rate: float = 1e-4
+
+
+CONFIGS = {
+    "ali": ALIConfig,
+    "autoencoder": AutoencoderConfig,
+    "beta_vae": BetaVAEConfig,
+    "fden": FDENConfig,
+}
+
+_RUN_FIELDS = {field.name for field in dataclasses.fields(RunConfig)}
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def config_class(model):
+    """The configuration dataclass of a model by name.
+
+    A user's own class gets one made from its constructor's annotated or
+    defaulted arguments.
+
+    Raises:
+      InputError: unknown model.
+    """
+    models.check(model)
+    if model in CONFIGS:
+        return CONFIGS[model]
+    fields = []
+    for argument in inspect.signature(models.get(model)).parameters.values():
+        known = argument.name in ("image_shape", "backbone", *_RUN_FIELDS)
+        if known or argument.kind == argument.VAR_KEYWORD:
+            continue
+        kind = argument.annotation
+        if kind is inspect.Parameter.empty:
+            kind = type(argument.default)
+        fields.append((argument.name, kind, argument.default))
+    return dataclasses.make_dataclass(
+        "CustomConfig", fields, bases=(RunConfig,), frozen=True
+    )
+
+
+def parse(kind, text, key):
+    """A `--set` value by its field's type.
+
+    Raises:
+      InputError: the text is no such value.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if type(None) in arguments:
+        if text.lower() in ("none", ""):
+            return None
+        return parse(
+            next(a for a in arguments if a is not type(None)), text, key
+        )
+    if origin is tuple:
+        if not text:
+            return ()
+        return tuple(parse(arguments[0], t, key) for t in text.split(","))
+    if kind is bool:
+        if text.lower() in ("true", "1", "yes"):
+            return True
+        if text.lower() in ("false", "0", "no"):
+            return False
+    elif kind is str:
+        return text
+    else:
+        try:
+            # 1e4 steps is a number of steps.
+            number = float(text)
+            if kind is int and number == int(number):
+                return int(number)
+            if kind is float:
+                return number
+        except (ValueError, OverflowError):
+            pass
+    raise InputError(
+        f"--set {key}={text}: expected {getattr(kind, '__name__', kind)}."
+    )
+
+
+def build(model, dataset, preset="default", settings=(), **fields):
+    """The configuration of a run.
+
+    Later wins: the dataclass's defaults, the preset, `fields`, `settings`.
+
+    Args:
+      model, dataset, preset: names.
+      settings: `"key=value"` texts.
+      **fields: typed values, None for "not given".
+
+    Returns:
+      An instance of the model's configuration dataclass.
+
+    Raises:
+      InputError: unknown name, key or value; one line.
+    """
+    from trainers import presets
+
+    kind = config_class(model)
+    types = typing.get_type_hints(kind)
+    values = dict(presets.find(model, dataset, preset))
+    values |= {k: v for k, v in fields.items() if v is not None}
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise InputError(f"--set {setting}: expected key=value.")
+        if key not in types or key in ("model", "dataset", "preset"):
+            near = difflib.get_close_matches(key, types, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise InputError(
+                f"--set {setting}: --model={model} has no field {key!r}.{hint}"
+                f" Fields: {', '.join(sorted(types))}."
+            )
+        values[key] = parse(types[key], text, key)
+    config = kind(model=model, dataset=dataset, preset=preset, **values)
+    return checked(config)
+
+
+def checked(config):
+    """The configuration, refused where a value makes no sense.
+
+    Raises:
+      InputError: one line.
+    """
+    positive = ("steps", "batch_size", "log_every", "checkpoint_every")
+    positive += ("ways", "shots", "eval_episodes")
+    for name in positive:
+        if getattr(config, name) < 1:
+            raise InputError(
+                f"{name} must be at least 1. Received {getattr(config, name)}."
+            )
+    choices = {
+        "precision": PRECISIONS,
+        "evaluation_split": ("test", "validation"),
+        "norm": ("batch", None),
+        "alignment": ("relation", "siamese", "proto", "cosine"),
+        "clip_scope": ("per_variable", "global"),
+        "init": ("glorot_normal", "paper"),
+    }
+    if config.model in CONFIGS:
+        for name, known in choices.items():
+            value = getattr(config, name, known[0])
+            if value not in known:
+                raise InputError(
+                    f"{name}={value}: expected one of "
+                    f"{', '.join(str(k) for k in known)}."
+                )
+    return config
+
+
+def model_arguments(config):
+    """The fields that are the model constructor's, and its seed."""
+    own = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name not in _RUN_FIELDS
+    }
+    return own | {"seed": config.seed}
+
+
+def to_dict(config):
+    """Plain data for config.json."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(stored):
+    """The configuration that `to_dict` stored.
+
+    Raises:
+      InputError: a key this version does not know.
+    """
+    kind = config_class(stored["model"])
+    types = typing.get_type_hints(kind)
+    unknown = set(stored) - set(types)
+    if unknown:
+        raise InputError(
+            f"config.json has unknown keys {', '.join(sorted(unknown))}; it "
+            "was written by another version of tfdisent."
+        )
+    values = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in stored.items()
+    }
+    return kind(**values)
+
+
+def describe(kind):
+    """`{field: default}` of a configuration dataclass, for --help."""
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(kind)
+        if field.name not in ("model", "dataset", "preset")
+    }

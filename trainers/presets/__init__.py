@@ -1,0 +1,38 @@
+"""Settings by model, data set and preset; each file says what it reaches.
+
+A preset is a dict of configuration fields. `find` looks for the data set's
+own entry and then for the model's `"any"`.
+"""
+
+from tfdisent.errors import InputError
+from trainers.presets import fden
+
+PRESETS = {
+    "ali": {"any": fden.ALI_PRESETS},
+    "autoencoder": {"any": fden.AUTOENCODER_PRESETS},
+    "fden": fden.PRESETS,
+}
+
+
+def find(model, dataset, preset):
+    """The fields that a preset sets.
+
+    Args:
+      model, dataset: names; of `folder:PATH` only `folder` counts.
+      preset: a name, `"default"` exists for everything.
+
+    Returns:
+      A dict, empty where the defaults are all there is.
+
+    Raises:
+      InputError: there is no such preset; the message names those there are.
+    """
+    of_model = PRESETS.get(model, {})
+    own = of_model.get(dataset.partition(":")[0], {})
+    choices = {"default": {}, **of_model.get("any", {}), **own}
+    if preset not in choices:
+        raise InputError(
+            f"Unknown preset {preset!r} for --model={model} "
+            f"--dataset={dataset}. Choices: {', '.join(choices)}."
+        )
+    return choices[preset]

@@ -1,0 +1,289 @@
+"""The run directory: what a run writes, atomically, and reads back."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+
+import keras
+import tensorflow as tf
+
+from tfdisent import models
+from tfdisent.errors import InputError
+from tfdisent.models.backbone import SavedModelBackbone
+from trainers import config as configuration
+
+PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-probability")
+# Not part of what a run is: where it stops and how it reports.
+FREE_FIELDS = ("steps", "log_every", "checkpoint_every", "image_every")
+KEPT_CHECKPOINTS = 2
+
+
+def write_atomically(path, content):
+    """Writes text or bytes under a temporary name, then renames.
+
+    Raises:
+      OSError: nothing of an older file is lost then.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str):
+        content = content.encode()
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files private; these are the user's to share.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        pathlib.Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path, value):
+    """Plain data as JSON, atomically."""
+    write_atomically(path, json.dumps(value, indent=2) + "\n")
+
+
+def versions():
+    """{package: version} of what numbers depend on."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def read_config(run):
+    """`(config, image_shape)` of a run directory.
+
+    Raises:
+      InputError: it is none, or its config.json cannot be read.
+    """
+    path = pathlib.Path(run) / "config.json"
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        config = configuration.from_dict(stored["config"])
+        return config, tuple(stored["image_shape"])
+    except FileNotFoundError:
+        raise InputError(
+            f"{str(run)!r} is no run directory (it has no config.json)."
+        ) from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{str(path)!r} is damaged: {error!r}.") from error
+
+
+def claim(workdir, config, image_shape):
+    """Makes the directory this run's, or finds that it already is.
+
+    Args:
+      workdir: the run directory.
+      config: of the run about to start.
+      image_shape: the model's.
+
+    Returns:
+      The configuration of the run: as stored, where it stops as asked for.
+
+    Raises:
+      InputError: the directory belongs to a run of another configuration.
+    """
+    workdir = pathlib.Path(workdir)
+    asked = configuration.to_dict(config)
+    if (workdir / "config.json").exists():
+        stored = configuration.to_dict(read_config(workdir)[0])
+        ignored = set(FREE_FIELDS)
+        if not asked["schedule_steps"]:
+            ignored.add("schedule_steps")
+            asked["schedule_steps"] = stored["schedule_steps"]
+        differing = [
+            f"{key} {stored[key]!r} there, {value!r} asked for"
+            for key, value in asked.items()
+            if key not in ignored and stored.get(key) != value
+        ]
+        if differing:
+            raise InputError(
+                f"{str(workdir)!r} belongs to a run of another configuration "
+                f"({'; '.join(differing)}). Name another --workdir."
+            )
+    elif not asked["schedule_steps"]:
+        asked["schedule_steps"] = asked["steps"]
+    write_json(
+        workdir / "config.json",
+        {
+            "config": asked,
+            "image_shape": list(image_shape),
+            "versions": versions(),
+        },
+    )
+    return configuration.from_dict(asked)
+
+
+class Checkpoints:
+    """The newest checkpoints of a run; a damaged one falls back to the last.
+
+    Args:
+      model: a compiled model; its optimizers are part of it.
+      directory: `checkpoints/` of the run.
+
+    Attributes:
+      seconds: training time so far, over all sittings.
+    """
+
+    def __init__(self, model, directory):
+        self.model = model
+        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.checkpoint = tf.train.Checkpoint(
+            model=model, seconds=self.seconds
+        )
+        self.manager = tf.train.CheckpointManager(
+            self.checkpoint, str(directory), max_to_keep=KEPT_CHECKPOINTS
+        )
+
+    def save(self):
+        """Writes the state of this step.
+
+        Raises:
+          InputError: the disk is full or gone; older checkpoints stay.
+        """
+        try:
+            self.manager.save(checkpoint_number=int(self.model.step.value))
+        except (tf.errors.OpError, OSError) as error:
+            raise InputError(
+                f"Cannot write a checkpoint to {self.manager.directory}: "
+                f"{str(error).splitlines()[0]}. Older checkpoints are intact; "
+                "free some space and give the same command again."
+            ) from error
+
+    def restore(self, report=print):
+        """Restores the newest readable checkpoint.
+
+        Args:
+          report: called with a line for every damaged one.
+
+        Returns:
+          Whether there was one.
+
+        Raises:
+          InputError: there are checkpoints, but none can be read.
+        """
+        paths = list(reversed(self.manager.checkpoints))
+        for path in paths:
+            try:
+                status = self.checkpoint.restore(path)
+                status.assert_existing_objects_matched()
+                return True
+            except (tf.errors.OpError, ValueError, AssertionError) as error:
+                reason = str(error).strip().splitlines()[0][:120]
+                report(
+                    f"Checkpoint {path} is damaged ({reason}); "
+                    "trying the one before."
+                )
+        if paths:
+            raise InputError(
+                f"No checkpoint in {self.manager.directory} can be read. "
+                "Remove the directory to start again."
+            )
+        return False
+
+
+def build_model(config, image_shape, backbone=None):
+    """A new model as the configuration says, weights seeded.
+
+    Args:
+      config: a configuration dataclass.
+      image_shape: the model's.
+      backbone: where the model needs one.
+    """
+    keras.utils.set_random_seed(config.seed)
+    arguments = configuration.model_arguments(config)
+    model_class = models.get(config.model)
+    if "backbone" in model_class.needs:
+        return model_class(backbone=backbone, **arguments)
+    return model_class(image_shape=image_shape, **arguments)
+
+
+def load_model(run):
+    """The trained model of a run directory, in float32, ready to encode.
+
+    Args:
+      run: a run directory.
+
+    Returns:
+      The model.
+
+    Raises:
+      InputError: no run there, or none of its checkpoints can be read.
+    """
+    run = pathlib.Path(run)
+    config, image_shape = read_config(run)
+    backbone = None
+    if (run / "backbone").exists():
+        backbone = load_backbone(run / "backbone", config.backbone_range)
+    model = build_model(config, image_shape, backbone)
+    checkpoint = tf.train.Checkpoint(model=model)
+    directory = run / "checkpoints"
+    manager = tf.train.CheckpointManager(
+        checkpoint, str(directory), max_to_keep=KEPT_CHECKPOINTS
+    )
+    for path in reversed(manager.checkpoints):
+        try:
+            status = checkpoint.restore(path)
+            status.assert_existing_objects_matched().expect_partial()
+            return model
+        except (tf.errors.OpError, ValueError, AssertionError):
+            continue
+    raise InputError(f"{str(run)!r} has no readable checkpoint yet.")
+
+
+def load_backbone(path, value_range=(0.0, 1.0)):
+    """A frozen encoder and decoder: a run directory or any SavedModel.
+
+    Args:
+      path: directory with `config.json` or `saved_model.pb`.
+      value_range: pixel range of a foreign SavedModel.
+
+    Raises:
+      InputError: neither, or a model FDEN cannot be plugged into.
+    """
+    path = pathlib.Path(path)
+    if (path / "saved_model.pb").exists():
+        return SavedModelBackbone(path, value_range)
+    if not (path / "config.json").exists():
+        raise InputError(
+            f"Backbone {str(path)!r} is neither a run directory (config.json) "
+            "nor a SavedModel (saved_model.pb)."
+        )
+    backbone = load_model(path)
+    unusable = [n for n, shape in backbone.parts.items() if len(shape) != 1]
+    if backbone.takes_label or unusable:
+        raise InputError(
+            f"Backbone {str(path)!r}: FDEN needs a code of plain numbers from "
+            f"an image alone; this model has "
+            f"{'a label' if backbone.takes_label else ', '.join(unusable)}."
+        )
+    return backbone
+
+
+def copy_backbone(source, target):
+    """Copies what `load_backbone` reads, atomically.
+
+    Of a run directory only its configuration and checkpoints; a SavedModel
+    whole.
+    """
+    source, target = pathlib.Path(source), pathlib.Path(target)
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pathlib.Path(tempfile.mkdtemp(dir=target.parent))
+    names = ("config.json", "checkpoints", "backbone")
+    if (source / "saved_model.pb").exists():
+        names = [p.name for p in source.iterdir()]
+    for name in names:
+        origin = source / name
+        if origin.is_dir():
+            shutil.copytree(origin, temporary / name)
+        elif origin.exists():
+            shutil.copy2(origin, temporary / name)
+    temporary.chmod(0o755)
+    temporary.rename(target)

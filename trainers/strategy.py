@@ -1,0 +1,43 @@
+"""Where a run trains: one device, several, or several machines."""
+
+import tensorflow as tf
+
+from tfdisent.errors import InputError
+
+STRATEGIES = ("auto", "single", "mirrored", "multiworker")
+
+
+def prepare_devices():
+    """Lets GPUs take memory as they need it; to be called first."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def choose(name):
+    """The `tf.distribute` strategy of a `--strategy` flag.
+
+    Args:
+      name: `"auto"` (mirrored where there is more than one GPU), `"single"`,
+        `"mirrored"` over all GPUs, or all logical CPUs where there is none,
+        `"multiworker"` as TF_CONFIG says.
+
+    Raises:
+      InputError: unknown name.
+    """
+    if name not in STRATEGIES:
+        raise InputError(
+            f"--strategy={name}: expected one of {', '.join(STRATEGIES)}."
+        )
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "multiworker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([d.name for d in devices])
+    return tf.distribute.get_strategy()
+
+
+def is_chief(strategy):
+    """Whether this process writes what there is only one of."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or resolver.task_id in (None, 0)

@@ -1,0 +1,382 @@
+"""The training loop: one function, from a configuration to a trained model."""
+
+import contextlib
+import pathlib
+import resource
+import sys
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdisent import data
+from tfdisent import models
+from tfdisent.data import pipeline
+from tfdisent.data.episodes import EpisodeSampler
+from tfdisent.errors import InputError
+from trainers import rundir
+from trainers import strategy as strategies
+
+# Images from which a model takes its fixed statistics (`adapt`).
+ADAPT_IMAGES = 10_000
+# Cached codes and in-order passes are computed in batches of this size.
+ENCODE_BATCH = 500
+
+
+def load_data(config, data_dir=None):
+    """The data set of a run, at the size and in the channels asked for."""
+    options = {}
+    if config.image_size:
+        options["size"] = config.image_size
+    if config.grey:
+        options["grey"] = True
+    try:
+        return data.load(config.dataset, data_dir, **options)
+    except TypeError as error:
+        if not options:
+            raise
+        raise InputError(
+            f"Data set {config.dataset!r} does not take "
+            f"{' or '.join(options)} ({error})."
+        ) from error
+
+
+def model_shape(model_class, image_shape):
+    """The image shape a model works at for images of this shape.
+
+    The smallest side it declares that does not shrink the images, else its
+    largest.
+    """
+    height, width, channels = image_shape
+    sides = getattr(model_class, "image_sides", None)
+    if not sides:
+        return tuple(image_shape)
+    fitting = [s for s in sides if s >= max(height, width)]
+    side = min(fitting) if fitting else max(sides)
+    return (side, side, channels)
+
+
+def training_splits(config, dataset, needs):
+    """`(train, test)`: what a run fits and what it is scored on.
+
+    Raises:
+      InputError: a model of episodes on a data set without classes, or
+        validation classes where there are none.
+    """
+    if "episodes" not in needs:
+        return dataset.splits["train"], dataset.splits.get("test")
+    return few_shot_splits(config, dataset)
+
+
+def few_shot_splits(config, dataset):
+    """`(train, test)` with disjoint classes; see `training_splits`."""
+    if not dataset.few_shot:
+        raise InputError(
+            f"Data set {dataset.name!r} has no classes to draw episodes from; "
+            "few-shot models need labels of at least 4 classes."
+        )
+    train = dataset.few_shot["train"]
+    if config.evaluation_split == "test":
+        return train, dataset.few_shot["test"]
+    if "validation" not in dataset.few_shot:
+        raise InputError(f"Data set {dataset.name!r} has no validation split.")
+    validation = dataset.few_shot["validation"]
+    held_out = np.isin(train.labels, np.unique(validation.labels))
+    return train.subset(np.flatnonzero(~held_out)), validation
+
+
+def encode_split(encode, split, image_shape, report=None):
+    """Codes of every image of a split, in order.
+
+    Args:
+      encode: images `[B, H, W, C]` -> `[B, n]`.
+      split: a `Split`.
+      image_shape: what `encode` takes.
+      report: called with (done, total) now and then.
+
+    Returns:
+      float32 `[N, n]`.
+    """
+    step = tf.function(encode, jit_compile=False, reduce_retracing=True)
+    codes, done = [], 0
+    for batch in pipeline.in_order(split, image_shape, ENCODE_BATCH):
+        codes.append(step(batch["image"]).numpy())
+        done += len(codes[-1])
+        if report:
+            report(done, len(split))
+    return np.concatenate(codes)
+
+
+class Cache:
+    """Codes of a split, computed once and kept in the run directory."""
+
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+
+    def get(self, name, compute):
+        """The stored array of this name, or a computed one that is stored."""
+        path = self.directory / f"{name}.npy"
+        if path.exists():
+            with contextlib.suppress(ValueError, OSError, EOFError):
+                return np.load(path, allow_pickle=False)
+        array = compute()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".partial.npy")
+        np.save(temporary, array)
+        temporary.replace(path)
+        return array
+
+
+class Progress:
+    """Lines with rate and time left.
+
+    Args:
+      total: steps of the run.
+      per_step: images or episodes a step.
+      unit: their name.
+      write: where lines go.
+    """
+
+    def __init__(self, total, per_step, unit="images", write=None):
+        self.total, self.per_step, self.unit = total, per_step, unit
+        self.write = write or (lambda line: print(line, flush=True))
+        self.last = None
+
+    def __call__(self, step, scalars):
+        now = time.perf_counter()
+        rate = ""
+        if self.last and step > self.last[0]:
+            speed = (step - self.last[0]) / max(1e-9, now - self.last[1])
+            left = (self.total - step) / speed
+            hours, rest = divmod(int(left), 3600)
+            rate = (
+                f"  {speed:.1f} steps/s  {speed * self.per_step:,.0f} "
+                f"{self.unit}/s  {hours}:{rest // 60:02d}:{rest % 60:02d} left"
+            )
+        self.last = (step, now)
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in scalars.items())
+        self.write(f"step {step:,}/{self.total:,}{rate}  {shown}")
+
+
+def multi_step(model, strategy):
+    """A compiled function that trains several steps in a row.
+
+    Returns:
+      `(iterator, count) -> int64`, the steps done: fewer than `count` where
+      the loss stopped being finite.
+    """
+
+    @tf.function(jit_compile=False)
+    def run(iterator, count):
+        done = tf.constant(0, tf.int64)
+        finite = tf.constant(True)
+        while finite and done < count:
+            logs = strategy.run(model.train_step, args=(next(iterator),))
+            # One decision for all replicas, or they would wait for ever.
+            values = [
+                strategy.reduce("SUM", value, axis=None)
+                for value in logs.values()
+            ]
+            finite = tf.reduce_all(
+                tf.math.is_finite(tf.stack([tf.cast(v, tf.float32)
+                                            for v in values]))
+            )
+            done += 1
+        return done
+
+    return run
+
+
+def fit(
+    model,
+    make_batches,
+    config,
+    workdir,
+    strategy=None,
+    events=(),
+    progress=None,
+):
+    """Trains a compiled model from its step to `config.steps`.
+
+    Args:
+      model: compiled in the strategy's scope.
+      make_batches: `(start, input_context) -> tf.data.Dataset`.
+      config: `steps`, `log_every`, `checkpoint_every` are read.
+      workdir: the run directory.
+      strategy: a `tf.distribute` strategy, the current one when None.
+      events: `(period, function(step))` pairs, called at multiples of their
+        period.
+      progress: a `Progress`.
+
+    Returns:
+      Training seconds of the whole run, all sittings together.
+
+    Raises:
+      InputError: the loss stopped being finite (the message names the step),
+        a checkpoint cannot be written, or none can be read.
+    """
+    workdir = pathlib.Path(workdir)
+    strategy = strategy or tf.distribute.get_strategy()
+    chief = strategies.is_chief(strategy)
+    directory = workdir / "checkpoints"
+    if not chief:
+        # Every worker must save; only the chief's is kept.
+        directory = workdir / f"worker{strategy.cluster_resolver.task_id}"
+    with strategy.scope():
+        checkpoints = rundir.Checkpoints(model, directory)
+        restored = checkpoints.restore()
+    step = int(model.step.numpy())
+    if not restored and step == 0:
+        checkpoints.save()
+    if step >= config.steps:
+        return float(checkpoints.seconds)
+    logs = tf.summary.create_noop_writer()
+    if chief:
+        logs = tf.summary.create_file_writer(str(workdir / "logs"))
+    iterator = iter(
+        strategy.distribute_datasets_from_function(
+            lambda context: make_batches(step, context)
+        )
+    )
+    run = multi_step(model, strategy)
+    periods = [config.log_every, config.checkpoint_every]
+    periods += [period for period, _ in events if period]
+    started = time.perf_counter()
+    while step < config.steps:
+        until = min(p * (step // p + 1) for p in periods)
+        count = min(until, config.steps) - step
+        done = int(run(iterator, tf.constant(count, tf.int64)))
+        step += done
+        scalars = {n: float(t.result()) for n, t in model.trackers.items()}
+        if not np.all(np.isfinite(list(scalars.values()))):
+            bad = [n for n, v in scalars.items() if not np.isfinite(v)]
+            raise InputError(
+                f"{', '.join(bad)} became NaN or infinite at step {step}. The "
+                f"last good checkpoint is {checkpoints.manager.latest_checkpoint}"
+                "; try a smaller learning_rate or another --seed in another "
+                "--workdir."
+            )
+        if step % config.log_every == 0 or step == config.steps:
+            if progress:
+                progress(step, scalars)
+            with logs.as_default(step=step):
+                for name, value in scalars.items():
+                    tf.summary.scalar(f"train/{name}", value)
+            for tracker in model.trackers.values():
+                tracker.reset_state()
+        now = time.perf_counter()
+        checkpoints.seconds.assign_add(now - started)
+        started = now
+        if step % config.checkpoint_every == 0 or step == config.steps:
+            checkpoints.save()
+        for period, event in events:
+            if chief and period and step % period == 0:
+                with logs.as_default(step=step):
+                    event(step)
+        started = time.perf_counter()
+    logs.flush()
+    return float(checkpoints.seconds)
+
+
+def peak_memory():
+    """Largest resident size of this process so far, bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def train_images(config, workdir, dataset, strategy, events=lambda model: ()):
+    """Trains a model of images; returns it with its training seconds."""
+    model_class = models.get(config.model)
+    train, _ = training_splits(config, dataset, model_class.needs)
+    shape = model_shape(model_class, dataset.image_shape)
+    config = rundir.claim(workdir, config, shape)
+    with strategy.scope(), precision(config.precision):
+        model = rundir.build_model(config, shape)
+        model.compile()
+    adapt_to(model, train, shape)
+    seconds = fit(
+        model,
+        lambda start, context: pipeline.batches(
+            train, config.batch_size, shape, config.seed, start, context
+        ),
+        config,
+        workdir,
+        strategy,
+        events(model),
+        Progress(config.steps, config.batch_size),
+    )
+    return model, seconds
+
+
+def adapt_to(model, train, shape):
+    """Lets a new model take its statistics from a part of the training set."""
+    chosen = np.linspace(0, len(train) - 1, min(len(train), ADAPT_IMAGES))
+    some = train.subset(np.unique(chosen.astype(np.int64)))
+    batches = pipeline.in_order(some, shape, ENCODE_BATCH)
+    model.adapt(np.concatenate([b["image"].numpy() for b in batches]))
+
+
+def train_on_codes(
+    config, workdir, dataset, backbone, strategy, events=lambda model: ()
+):
+    """Trains a model of episodes of a frozen backbone's codes.
+
+    Returns:
+      `(model, seconds, codes)`; `codes` are those of the training split.
+    """
+    train, _ = few_shot_splits(config, dataset)
+    config = rundir.claim(workdir, config, backbone.image_shape)
+    sampler = EpisodeSampler(
+        train.labels, config.ways, config.shots, seed=config.seed
+    )
+    with strategy.scope(), precision(config.precision):
+        model = rundir.build_model(config, backbone.image_shape, backbone)
+        model.compile()
+    cache = Cache(pathlib.Path(workdir) / "cache")
+    codes = cache.get(
+        f"train-{config.evaluation_split}",
+        lambda: encode_split(
+            model.codes,
+            train,
+            backbone.image_shape,
+            counter("encoding with the backbone"),
+        ),
+    )
+    model.adapt(codes)
+    seconds = fit(
+        model,
+        lambda start, context: sampler.batches(
+            codes.__getitem__, config.batch_size, start, context
+        ),
+        config,
+        workdir,
+        strategy,
+        events(model),
+        Progress(config.steps, config.batch_size, "episodes"),
+    )
+    return model, seconds, codes
+
+
+def counter(what):
+    """A report of (done, total) that prints about every ten seconds."""
+    state = {"last": time.perf_counter()}
+
+    def report(done, total):
+        now = time.perf_counter()
+        if now - state["last"] > 10 or done == total:
+            state["last"] = now
+            print(f"{what}: {done:,}/{total:,}", flush=True)
+
+    return report
+
+
+@contextlib.contextmanager
+def precision(name):
+    """Builds models under a Keras dtype policy and puts the old one back."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
