@@ -31,7 +31,7 @@ class RunConfig:
       log_every: steps between lines of progress and TensorBoard scalars.
       checkpoint_every: steps between checkpoints.
       image_every: steps between pictures; 0 draws them at the end only.
-      ways, shots: of training episodes.
+      ways, shots, queries: of training episodes.
       backbone_model: model of the backbone a run trains when none is named.
       backbone_steps: its training steps; 0 for its own preset's.
       backbone_preset: its preset; empty for `preset`.
@@ -55,6 +55,7 @@ class RunConfig:
     image_every: int = 2_000
     ways: int = 5
     shots: int = 1
+    queries: int = 1
     backbone_model: str = "autoencoder"
     backbone_steps: int = 0
     backbone_preset: str = ""
@@ -228,7 +229,7 @@ def checked(config):
       InputError: one line.
     """
     positive = ("steps", "batch_size", "log_every", "checkpoint_every")
-    positive += ("ways", "shots", "eval_episodes")
+    positive += ("ways", "shots", "queries", "eval_episodes")
     for name in positive:
         if getattr(config, name) < 1:
             raise InputError(

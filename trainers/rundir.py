@@ -133,9 +133,7 @@ class Checkpoints:
     def __init__(self, model, directory):
         self.model = model
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        self.checkpoint = tf.train.Checkpoint(
-            model=model, seconds=self.seconds
-        )
+        self.checkpoint = tf.train.Checkpoint(model=model, seconds=self.seconds)
         self.manager = tf.train.CheckpointManager(
             self.checkpoint, str(directory), max_to_keep=KEPT_CHECKPOINTS
         )

@@ -179,8 +179,9 @@ def multi_step(model, strategy):
                 for value in logs.values()
             ]
             finite = tf.reduce_all(
-                tf.math.is_finite(tf.stack([tf.cast(v, tf.float32)
-                                            for v in values]))
+                tf.math.is_finite(
+                    tf.stack([tf.cast(v, tf.float32) for v in values])
+                )
             )
             done += 1
         return done
@@ -251,11 +252,11 @@ def fit(
         scalars = {n: float(t.result()) for n, t in model.trackers.items()}
         if not np.all(np.isfinite(list(scalars.values()))):
             bad = [n for n, v in scalars.items() if not np.isfinite(v)]
+            kept = checkpoints.manager.latest_checkpoint
             raise InputError(
                 f"{', '.join(bad)} became NaN or infinite at step {step}. The "
-                f"last good checkpoint is {checkpoints.manager.latest_checkpoint}"
-                "; try a smaller learning_rate or another --seed in another "
-                "--workdir."
+                f"last good checkpoint is {kept}; try a smaller learning_rate "
+                "or another --seed in another --workdir."
             )
         if step % config.log_every == 0 or step == config.steps:
             if progress:
@@ -328,7 +329,11 @@ def train_on_codes(
     train, _ = few_shot_splits(config, dataset)
     config = rundir.claim(workdir, config, backbone.image_shape)
     sampler = EpisodeSampler(
-        train.labels, config.ways, config.shots, seed=config.seed
+        train.labels,
+        config.ways,
+        config.shots,
+        config.queries,
+        seed=config.seed,
     )
     with strategy.scope(), precision(config.precision):
         model = rundir.build_model(config, backbone.image_shape, backbone)

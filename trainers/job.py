@@ -1,0 +1,189 @@
+"""A whole job: backbone where one is needed, training, pictures, scores."""
+
+import contextlib
+import json
+import pathlib
+
+from tfdisent import models
+from tfdisent.data.base import Dataset
+from trainers import callbacks
+from trainers import config as configuration
+from trainers import evaluate
+from trainers import rundir
+from trainers import strategy as strategies
+from trainers import train
+
+# What --quick leaves of a data set: classes of a few-shot split, images of
+# any other.
+QUICK_CLASSES = 40
+QUICK_IMAGES = 1_000
+
+
+def run(
+    config,
+    workdir,
+    data_dir=None,
+    strategy="auto",
+    backbone=None,
+    quick=False,
+):
+    """Trains to `config.steps`, draws pictures, scores; resumes by itself.
+
+    Args:
+      config: a configuration dataclass.
+      workdir: the run directory.
+      data_dir: where TFDS keeps prepared data.
+      strategy: a `--strategy` name.
+      backbone: for models that need one, a run directory or a SavedModel; a
+        run of its own in `workdir/backbone` when None.
+      quick: use a small part of the data set.
+
+    Returns:
+      Text for the terminal: the table of scores and what to do next.
+
+    Raises:
+      InputError: anything the user can mend.
+    """
+    strategies.prepare_devices()
+    strategy = strategies.choose(strategy)
+    workdir = pathlib.Path(workdir)
+    dataset = train.load_data(config, data_dir)
+    if quick:
+        dataset = small(dataset)
+    model_class = models.get(config.model)
+    if "backbone" in model_class.needs:
+        plug = plug_backbone(config, workdir, dataset, strategy, backbone)
+        model, seconds, _ = train.train_on_codes(
+            config,
+            workdir,
+            dataset,
+            plug,
+            strategy,
+            lambda m: drawing(m, config, dataset, workdir),
+        )
+    else:
+        model, seconds = train.train_images(
+            config,
+            workdir,
+            dataset,
+            strategy,
+            lambda m: drawing(m, config, dataset, workdir),
+        )
+    if not strategies.is_chief(strategy):
+        return ""
+    return finish(model, config, dataset, workdir, seconds)
+
+
+def drawing(model, config, dataset, workdir):
+    """The picture event of a run, as `train.fit` takes it."""
+    _, split = train.training_splits(config, dataset, model.needs)
+    draw = callbacks.picture_events(
+        model, split or dataset.splits["train"], config, workdir
+    )
+    return [(config.image_every, draw)]
+
+
+def plug_backbone(config, workdir, dataset, strategy, named):
+    """The frozen backbone of a run, trained first where none is named."""
+    own = workdir / "backbone"
+    if named is None:
+        if not (own / "config.json").exists() or not _finished(own):
+            backbone_config = backbone_configuration(config)
+            print(
+                f"Training the backbone ({config.backbone_model}) first.",
+                flush=True,
+            )
+            few_shot_images = train.few_shot_splits(config, dataset)[0]
+            train.train_images(
+                backbone_config,
+                own,
+                _with_training_split(dataset, few_shot_images),
+                strategy,
+            )
+    else:
+        # Read before it is copied: what cannot be used is not kept.
+        rundir.load_backbone(named, config.backbone_range)
+        rundir.copy_backbone(named, own)
+    return rundir.load_backbone(own, config.backbone_range)
+
+
+def backbone_configuration(config):
+    """The configuration of the backbone that a run trains for itself."""
+    chosen = configuration.build(
+        config.backbone_model,
+        config.dataset,
+        config.backbone_preset or "default",
+        seed=config.seed,
+        steps=config.backbone_steps or None,
+        image_size=config.image_size,
+        grey=config.grey,
+        evaluation_split=config.evaluation_split,
+    )
+    return chosen
+
+
+def _finished(run_directory):
+    """Whether a run of ours reached its last step (a SavedModel always)."""
+    config, _ = rundir.read_config(run_directory)
+    state = run_directory / "checkpoints" / f"ckpt-{config.steps}.index"
+    return state.exists()
+
+
+def _with_training_split(dataset, split):
+    """The data set with another training split and nothing held out."""
+    return Dataset(
+        name=dataset.name,
+        splits={"train": split},
+        description=dataset.description,
+    )
+
+
+def small(dataset):
+    """A data set cut for `--quick`: the first classes, the first images."""
+    import numpy as np
+
+    def few_classes(split):
+        classes = np.unique(split.labels)[:QUICK_CLASSES]
+        return split.subset(np.flatnonzero(np.isin(split.labels, classes)))
+
+    few_shot = {n: few_classes(s) for n, s in dataset.few_shot.items()}
+    splits = {
+        n: s.subset(np.arange(min(len(s), QUICK_IMAGES)))
+        for n, s in dataset.splits.items()
+    }
+    return Dataset(
+        name=dataset.name,
+        splits=splits,
+        few_shot=few_shot,
+        num_classes=dataset.num_classes,
+        class_names=dataset.class_names,
+        description=f"{dataset.description}, cut for --quick",
+    )
+
+
+def finish(model, config, dataset, workdir, seconds):
+    """Scores and pictures of a trained model, and the words to print."""
+    step = int(model.step.numpy())
+    stored = {}
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        stored = json.loads((workdir / "metrics.json").read_text())
+    if stored.get("step") != step:
+        draw = drawing(model, config, dataset, workdir)[0][1]
+        draw(step)
+        stored = evaluate.evaluate(workdir, dataset=dataset)
+    memory = max(train.peak_memory(), stored.get("peak_memory_bytes", 0))
+    evaluate.add_metrics(
+        workdir,
+        {"peak_memory_bytes": memory, "training_seconds": seconds},
+    )
+    return "\n".join(
+        [
+            evaluate.table(stored),
+            f"peak memory {memory / 1e9:.2f} GB, training {seconds:,.0f} s",
+            f"pictures: {workdir / 'images'}    scores: "
+            f"{workdir / 'metrics.json'}",
+            "Next: look with  tensorboard --logdir "
+            f"{workdir}   export with  python -m export.run --run={workdir} "
+            f"--output=models/{config.model}",
+        ]
+    )
