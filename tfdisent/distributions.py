@@ -45,7 +45,9 @@ def kl_to_standard_normal(posterior):
 def bernoulli(logits):
     """Independent pixels in {0, 1} or [0, 1]; event shape `[H, W, C]`."""
     return tfd.Independent(
-        tfd.Bernoulli(logits=tf.cast(logits, tf.float32)),
+        # As integers, which is TFP's default, pixels of an array would be
+        # truncated to 0 on the way in.
+        tfd.Bernoulli(logits=tf.cast(logits, tf.float32), dtype=tf.float32),
         reinterpreted_batch_ndims=3,
     )
 

@@ -30,8 +30,7 @@ class Dropout(keras.layers.Layer):
     def call(self, inputs, seed=None):
         if seed is None or not self.rate:
             return inputs
-        shape = [n or tf.shape(inputs)[i] for i, n in enumerate(inputs.shape)]
-        kept = noise.uniform(shape, seed) >= self.rate
+        kept = noise.uniform(noise.shape_of(inputs), seed) >= self.rate
         scale = tf.cast(1 / (1 - self.rate), inputs.dtype)
         return inputs * tf.cast(kept, inputs.dtype) * scale
 

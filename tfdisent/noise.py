@@ -46,6 +46,32 @@ def fold(seed, salt):
     return tf.random.fold_in(seed, salt)
 
 
+def shape_of(values):
+    """A shape for the draws above: numbers where known, tensors elsewhere.
+
+    `fit` does not tell how many rows a batch has until it comes.
+    """
+    return [
+        tf.shape(values)[axis] if size is None else size
+        for axis, size in enumerate(values.shape)
+    ]
+
+
+def permutation(rows, seed):
+    """This replica's share of a permutation of the global batch's rows.
+
+    Args:
+      rows: B, the batch of this replica.
+      seed: int32 `[2]`.
+
+    Returns:
+      int32 `[B]`; over all replicas, every row of the global batch once.
+    """
+    return _rows_of_replica(
+        lambda s: tf.argsort(tf.random.stateless_uniform(s, seed)), [rows]
+    )
+
+
 def gather(values):
     """The rows of all replicas, in global order; itself on one replica.
 
@@ -58,7 +84,9 @@ def gather(values):
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return values
-    return context.all_gather(values, axis=0)
+    rows = context.all_gather(values, axis=0)
+    # The way back needs a dense gradient, which `reshape` makes of any.
+    return tf.reshape(rows, tf.shape(rows))
 
 
 def rowwise_normal(seed, size):
@@ -73,6 +101,6 @@ def rowwise_normal(seed, size):
     """
     return tf.map_fn(
         lambda row: tf.random.stateless_normal([size], row),
-        seed,
+        tf.cast(seed, tf.int32),
         fn_output_signature=tf.TensorSpec([size], tf.float32),
     )

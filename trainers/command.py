@@ -1,80 +1,95 @@
 """What every command shares: flags read once, and errors in one line."""
 
+import functools
 import os
 import sys
+import types
 
 from absl import flags
 
 from tfdisent.errors import InputError
 
 USAGE_STATUS = 2
+HELP = frozenset({"--help", "-help", "-h"})
 
 
-def run(main, define_flags, arguments=None, argv=None):
-    """Parses the command line, calls `main` and ends with its status.
+class Definitions:
+    """absl's `DEFINE_...` and `mark_...` functions, bound to one command.
+
+    Flags in `flags.FLAGS` are global: any library could read them, and a
+    second command in the same process could not define its own.
+
+    Args:
+      values: the `flags.FlagValues` they define flags in.
+    """
+
+    def __init__(self, values):
+        self._values = values
+
+    def __getattr__(self, name):
+        return functools.partial(getattr(flags, name), flag_values=self._values)
+
+
+def run(main, define_flags, help_text=None, arguments=False, argv=None):
+    """Parses the command line, calls `main` and exits with its status.
 
     A bad flag and an `InputError` end with one line on stderr and exit status
-    2; everything else that goes wrong keeps its traceback. Flags live in an
-    object of their own, never in `flags.FLAGS`, so that nothing but `main`
-    can read them. Import TensorFlow inside `main`, after the cheap checks:
-    then a wrong flag is answered at once.
+    2; everything else that goes wrong keeps its traceback. Import TensorFlow
+    inside `main`, behind the cheap checks: then a wrong flag is answered at
+    once.
 
-        def define_flags(values):
-            flags.DEFINE_string("run", None, "...", flag_values=values)
-            flags.mark_flag_as_required("run", flag_values=values)
+        def define_flags(flags):
+            flags.DEFINE_string("run", None, "Run directory.")
 
-        def main(values):
-            print(values.run)
+        def main(flags):
+            print(flags.run)
 
         def console():
             command.run(main, define_flags)
 
     Args:
-      main: `main(values)`, or `main(values, texts)` where the command takes
-        positional arguments; `values` is a parsed `flags.FlagValues`. The
-        docstring of its module introduces `--help`.
-      define_flags: `define_flags(values)` defines the command's flags there.
-      arguments: what positional arguments are, for `--help`: `"RUN ..."`;
-        None for a command without.
+      main: `main(flags)`; the flags' values are its attributes.
+      define_flags: `define_flags(flags)` calls absl's `DEFINE_...` of it.
+      help_text: what `--help` prints above the flags, called only then; the
+        docstring of main's module when None.
+      arguments: whether there may be positional arguments; `main` finds them
+        in `flags.arguments`.
       argv: program name and command line; those of the process when None.
     """
     argv = list(sys.argv if argv is None else argv)
     # The libraries' start-up notes would bury the one line that matters.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     values = flags.FlagValues()
-    define_flags(values)
-    if {"--help", "-help", "-h"} & set(argv[1:]):
-        print(help_text(main, values, arguments))
+    define_flags(Definitions(values))
+    if HELP & set(argv[1:]):
+        text = (
+            help_text() if help_text else sys.modules[main.__module__].__doc__
+        )
+        print(f"{text.strip()}\n\n{flags_help(values)}")
         sys.exit(0)
     try:
-        texts = values(argv)[1:]
-        if arguments is None and texts:
-            raise InputError(
-                f"Unexpected argument {texts[0]!r}; values go to flags as "
-                "--name=value."
-            )
-        status = main(values) if arguments is None else main(values, texts)
+        status = main(_parse(values, argv, arguments))
     except (flags.Error, InputError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(USAGE_STATUS)
     sys.exit(status)
 
 
-def help_text(main, values, arguments=None):
-    """The module's docstring, then every flag with its default.
+def _parse(values, argv, arguments):
+    texts = values(argv)[1:]
+    if texts and not arguments:
+        raise InputError(
+            f"Unexpected argument {texts[0]!r}; values are given as "
+            "--flag=value."
+        )
+    return types.SimpleNamespace(**values.flag_values_dict(), arguments=texts)
 
-    Args:
-      main, arguments: as for `run`.
-      values: the defined flags.
-    """
-    introduction = sys.modules[main.__module__].__doc__ or ""
-    lines = [introduction.strip(), ""]
-    if arguments:
-        lines += [f"Arguments: {arguments}", ""]
-    lines.append("Flags:")
+
+def flags_help(values):
+    """Every flag with its meaning and default, one a line."""
+    lines = ["Flags:"]
     for name in sorted(values):
-        flag = values[name]
-        default = "" if flag.default is None else f" (default: {flag.default})"
-        lines.append(f"  --{name}: {flag.help}{default}")
+        default = values[name].default
+        shown = "" if default in (None, []) else f" (default: {default})"
+        lines.append(f"  --{name}: {values[name].help}{shown}")
     return "\n".join(lines)
-

@@ -60,7 +60,7 @@ def define_flags(flags):
 
 def help_text():
     """Every field of every configuration with its default."""
-    lines = [__doc__, "Fields of --set, with their defaults:"]
+    lines = [__doc__.strip(), "", "Fields of --set, with their defaults:"]
     common = configuration.describe(configuration.RunConfig)
     sections = {"every model": common}
     for name, kind in configuration.CONFIGS.items():

@@ -19,6 +19,9 @@ PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-probability")
 # Not part of what a run is: where it stops and how it reports.
 FREE_FIELDS = ("steps", "log_every", "checkpoint_every", "image_every")
 KEPT_CHECKPOINTS = 2
+# What TensorFlow raises for checkpoints that are cut short, overwritten or of
+# another model.
+UNREADABLE = (tf.errors.OpError, ValueError, AssertionError, IndexError)
 
 
 def write_atomically(path, content):
@@ -133,10 +136,15 @@ class Checkpoints:
     def __init__(self, model, directory):
         self.model = model
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        self.checkpoint = tf.train.Checkpoint(model=model, seconds=self.seconds)
-        self.manager = tf.train.CheckpointManager(
-            self.checkpoint, str(directory), max_to_keep=KEPT_CHECKPOINTS
+        self.checkpoint = tf.train.Checkpoint(
+            weights=weights(model),
+            optimizers={
+                name: [v.value for v in optimizer.variables]
+                for name, optimizer in model.optimizer_of.items()
+            },
+            seconds=self.seconds,
         )
+        self.manager = manager(self.checkpoint, directory)
 
     def save(self):
         """Writes the state of this step.
@@ -165,24 +173,55 @@ class Checkpoints:
         Raises:
           InputError: there are checkpoints, but none can be read.
         """
-        paths = list(reversed(self.manager.checkpoints))
-        for path in paths:
-            try:
-                status = self.checkpoint.restore(path)
-                status.assert_existing_objects_matched()
-                return True
-            except (tf.errors.OpError, ValueError, AssertionError) as error:
-                reason = str(error).strip().splitlines()[0][:120]
-                report(
-                    f"Checkpoint {path} is damaged ({reason}); "
-                    "trying the one before."
-                )
-        if paths:
+        if not self.manager.checkpoints:
+            return False
+        if not restore_newest(self.checkpoint, self.manager, report):
             raise InputError(
                 f"No checkpoint in {self.manager.directory} can be read. "
                 "Remove the directory to start again."
             )
-        return False
+        return True
+
+
+def weights(model):
+    """The model's variables in order, as a checkpoint holds them.
+
+    Named by position: Keras' lists and dictionaries of layers are invisible
+    to `tf.train.Checkpoint`, which would leave them out without a word.
+    """
+    return [v.value for v in model.variables]
+
+
+def manager(checkpoint, directory):
+    """The manager of a run's `checkpoints/`, which keeps the newest few."""
+    return tf.train.CheckpointManager(
+        checkpoint, str(directory), max_to_keep=KEPT_CHECKPOINTS
+    )
+
+
+def restore_newest(checkpoint, kept, report):
+    """Restores the newest readable checkpoint.
+
+    Args:
+      checkpoint: what to restore.
+      kept: its `tf.train.CheckpointManager`.
+      report: called with a line for every damaged one.
+
+    Returns:
+      Whether one could be read.
+    """
+    for path in reversed(kept.checkpoints):
+        try:
+            status = checkpoint.restore(path)
+            status.assert_existing_objects_matched().expect_partial()
+            return True
+        except UNREADABLE as error:
+            reason = str(error).strip().splitlines()[0][:120]
+            report(
+                f"Checkpoint {path} is damaged ({reason}); trying the one "
+                "before."
+            )
+    return False
 
 
 def build_model(config, image_shape, backbone=None):
@@ -201,11 +240,12 @@ def build_model(config, image_shape, backbone=None):
     return model_class(image_shape=image_shape, **arguments)
 
 
-def load_model(run):
+def load_model(run, report=print):
     """The trained model of a run directory, in float32, ready to encode.
 
     Args:
       run: a run directory.
+      report: called with a line for every damaged checkpoint.
 
     Returns:
       The model.
@@ -219,19 +259,11 @@ def load_model(run):
     if (run / "backbone").exists():
         backbone = load_backbone(run / "backbone", config.backbone_range)
     model = build_model(config, image_shape, backbone)
-    checkpoint = tf.train.Checkpoint(model=model)
-    directory = run / "checkpoints"
-    manager = tf.train.CheckpointManager(
-        checkpoint, str(directory), max_to_keep=KEPT_CHECKPOINTS
-    )
-    for path in reversed(manager.checkpoints):
-        try:
-            status = checkpoint.restore(path)
-            status.assert_existing_objects_matched().expect_partial()
-            return model
-        except (tf.errors.OpError, ValueError, AssertionError):
-            continue
-    raise InputError(f"{str(run)!r} has no readable checkpoint yet.")
+    checkpoint = tf.train.Checkpoint(weights=weights(model))
+    kept = manager(checkpoint, run / "checkpoints")
+    if not restore_newest(checkpoint, kept, report):
+        raise InputError(f"{str(run)!r} has no readable checkpoint yet.")
+    return model
 
 
 def load_backbone(path, value_range=(0.0, 1.0)):

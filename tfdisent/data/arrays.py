@@ -1,33 +1,61 @@
 """A user's own arrays in one .npz file."""
 
+import math
 import pathlib
 import zipfile
+import zlib
 
 import numpy as np
 
 from tfdisent.data.base import ArraySplit
 from tfdisent.data.base import Dataset
+from tfdisent.data.base import GridSplit
 from tfdisent.data.base import class_partition
+from tfdisent.data.base import held_out
 from tfdisent.data.base import split_by_class
-from tfdisent.data.factors import GridSplit
+from tfdisent.data.factors import grid_splits
+from tfdisent.data.factors import positions_on_grid
 from tfdisent.errors import InputError
 
+KEYS = ("images", "labels", "factors", "factor_names")
 
-def read_npz(path):
-    """The arrays of an .npz file, pickled objects refused.
+
+def read_npz(path, keys=KEYS):
+    """Some arrays of an .npz file, pickled objects refused.
+
+    Args:
+      path: the file.
+      keys: which arrays; those that are not there are left out.
 
     Raises:
-      InputError: no such file, no .npz, or objects inside.
+      InputError: no such file, no .npz, a damaged one, objects inside, or
+        none of the first key.
     """
     try:
+        with zipfile.ZipFile(path):  # np.load takes other files, too.
+            pass
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            found = stored.files
+            arrays = {key: stored[key] for key in keys if key in found}
     except FileNotFoundError:
         raise InputError(f"There is no file {str(path)!r}.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        MemoryError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise InputError(
             f"{str(path)!r} is no readable .npz file of plain arrays: {error}"
         ) from error
+    if keys[0] not in arrays:
+        raise InputError(
+            f"{str(path)!r} has no array {keys[0]!r}; it has "
+            f"{', '.join(found) or 'none'}."
+        )
+    return arrays
 
 
 def checked_images(images, where):
@@ -38,9 +66,9 @@ def checked_images(images, where):
     """
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
         raise InputError(
-            f"{where}: images must be [N, H, W] or [N, H, W, 1 or 3]. "
+            f"{where}: images must be [N, H, W] or [N, H, W, 1 or 3], N > 0. "
             f"Received shape {images.shape}."
         )
     if images.dtype == np.uint8:
@@ -56,83 +84,107 @@ def checked_images(images, where):
             f"{where}: float images must lie in [0, 1]. Received values from "
             f"{low} to {high}."
         )
-    return images.astype(np.float32)
+    return images.astype(np.float32, copy=False)
 
 
 def npz(path, test_share=0.1, seed=0):
     """`npz:PATH`: arrays `images`, optional `labels` and `factors`.
 
+    Labels and factor values are numbered densely, in the order of what was
+    stored. Factors that form a complete grid, in whatever order, make the data
+    set a grid: it can be rendered, and `train` is all of it.
+
     Args:
       path: an .npz file; `images` uint8 in 0..255 or float in [0, 1],
-        `[N, H, W]` or `[N, H, W, C]`; `labels` int `[N]`; `factors` int
-        `[N, K]`, with optional `factor_names` `[K]`.
+        `[N, H, W]` or `[N, H, W, 1 or 3]`; `labels` whole numbers or strings
+        `[N]`; `factors` int `[N, K]`, with optional `factor_names` `[K]`.
       test_share: share of images held out, seeded.
       seed: int.
 
     Raises:
       InputError: unreadable file, missing or misshapen array.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     stored = read_npz(path)
-    if "images" not in stored:
-        raise InputError(
-            f"{str(path)!r} has no array 'images'; it has "
-            f"{', '.join(stored) or 'none'}."
-        )
     images = checked_images(stored["images"], str(path))
-    labels = stored.get("labels")
-    names = None
-    if labels is not None:
-        # Classes are numbered densely, whatever numbers or names were stored.
-        names, labels = np.unique(labels, return_inverse=True)
-        names = tuple(str(n) for n in names)
-    declared = {}
-    factors = stored.get("factors")
-    if factors is not None:
-        factors, declared = _factors(stored)
+    labels, class_names = _labels(stored.get("labels"), path)
+    factors, declared = _factors(stored, path)
     everything = ArraySplit(images, labels, factors)
-    order = np.random.default_rng(seed).permutation(len(images))
-    held_out = round(test_share * len(images))
-    splits = {"train": everything.subset(np.sort(order[held_out:]))}
-    if held_out:
-        splits["test"] = everything.subset(np.sort(order[:held_out]))
-    sizes = declared.get("factor_sizes")
-    if sizes and len(images) == np.prod(sizes):
-        # A complete grid is a grid, in whatever order it was stored.
-        point = np.ravel_multi_index(tuple(factors.T), sizes)
-        if len(np.unique(point)) == len(point):
-            ordered = images[np.argsort(point)]
-            splits = {
-                "train": GridSplit(ordered.__getitem__, sizes, images.shape[1:])
-            }
+    grid = _grid(everything, declared.get("factor_sizes"))
+    splits = held_out(everything, test_share, seed)
+    if grid:
+        splits = grid_splits(grid)
     few_shot = {}
-    if names and len(names) >= 4:
+    if class_names and len(class_names) >= 4:
         few_shot = split_by_class(
-            everything, *class_partition(len(names), 0.25, seed)
+            everything, *class_partition(len(class_names), 0.25, seed)
         )
     return Dataset(
         name=f"npz:{path}",
         splits=splits,
         few_shot=few_shot,
-        num_classes=len(names) if names else None,
-        class_names=names,
+        num_classes=len(class_names) if class_names else None,
+        class_names=class_names,
+        grid=grid,
         description=f"{len(images)} images of {path.name}",
         **declared,
     )
 
 
-def _factors(stored):
-    """Dense factor values, and what the data set declares about them."""
-    factors = stored["factors"]
-    if factors.ndim != 2 or not np.issubdtype(factors.dtype, np.integer):
+def _grid(everything, factor_sizes):
+    """An array that is a complete factor grid as one, else None."""
+    if not factor_sizes or len(everything) != math.prod(factor_sizes):
+        return None
+    positions = positions_on_grid(everything.factors, factor_sizes)
+    if positions is None:
+        return None
+    labels = everything.labels
+    return GridSplit(
+        lambda indices: everything.images[positions[indices]],
+        factor_sizes,
+        everything.image_shape,
+        None if labels is None else labels[positions],
+    )
+
+
+def _labels(labels, path):
+    """Dense class numbers `[N]` and the names of the classes, or Nones."""
+    if labels is None:
+        return None, None
+    if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
         raise InputError(
-            "factors must be an integer array [N, K]. Received "
+            f"{str(path)!r}: labels must be whole numbers or strings [N]. "
+            f"Received {labels.dtype} of shape {labels.shape}."
+        )
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
+    names, labels = np.unique(labels, return_inverse=True)
+    return labels, tuple(str(n) for n in names)
+
+
+def _factors(stored, path):
+    """Dense factor values, and what the data set declares about them."""
+    factors = stored.get("factors")
+    if factors is None:
+        return None, {}
+    if (
+        factors.ndim != 2
+        or not factors.size
+        or not np.issubdtype(factors.dtype, np.integer)
+    ):
+        raise InputError(
+            f"{str(path)!r}: factors must be whole numbers [N, K]. Received "
             f"{factors.dtype} of shape {factors.shape}."
         )
     columns = [np.unique(c, return_inverse=True) for c in factors.T]
     names = stored.get("factor_names")
     if names is None:
-        names = [f"factor{k}" for k in range(len(columns))]
+        names = np.array([f"factor{k}" for k in range(len(columns))])
+    if names.shape != (len(columns),):
+        raise InputError(
+            f"{str(path)!r}: factor_names must be one name a factor, "
+            f"{len(columns)}. Received shape {names.shape}."
+        )
     return np.stack([dense for _, dense in columns], axis=-1), {
         "factor_names": tuple(str(n) for n in names),
         "factor_sizes": tuple(len(values) for values, _ in columns),

@@ -1,6 +1,7 @@
 """What a data set declares: splits with random access, and what is known."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -44,33 +45,32 @@ class ArraySplit(Split):
     """A split that lies in memory.
 
     Args:
-      images: uint8 or float32 `[N, H, W, C]`; floats in [0, 1].
+      images: uint8 or float `[N, H, W, C]`; floats in [0, 1].
       labels: int `[N]` or None.
       factors: int `[N, K]` or None.
 
     Raises:
-      InputError: no images, or arrays of other shapes.
+      InputError: no images, or arrays of other shapes or types.
     """
 
     def __init__(self, images, labels=None, factors=None):
         images = np.asarray(images)
-        if images.ndim != 4 or not len(images):
+        if images.ndim != 4 or not images.size:
             raise InputError(
                 "images must be a non-empty array [N, height, width, "
                 f"channels]. Received shape {images.shape}."
             )
-        for name, array in (("labels", labels), ("factors", factors)):
-            if array is not None and len(array) != len(images):
-                raise InputError(
-                    f"{name} must have one entry an image. Received "
-                    f"{len(array)} for {len(images)} images."
-                )
+        if np.issubdtype(images.dtype, np.floating):
+            images = images.astype(np.float32, copy=False)
+        elif images.dtype != np.uint8:
+            # Whole numbers of another type have no known range.
+            raise InputError(
+                f"images must be uint8 or float. Received {images.dtype}."
+            )
         self.images = images
         self.image_shape = images.shape[1:]
-        self.labels = None if labels is None else np.asarray(labels, np.int32)
-        self.factors = (
-            None if factors is None else np.asarray(factors, np.int32)
-        )
+        self.labels = _whole_numbers("labels", labels, len(images), 1)
+        self.factors = _whole_numbers("factors", factors, len(images), 2)
 
     def __len__(self):
         return len(self.images)
@@ -82,6 +82,87 @@ class ArraySplit(Split):
         if self.factors is not None:
             batch["factors"] = self.factors[indices]
         return batch
+
+
+def _whole_numbers(name, array, length, rank):
+    """`array` as int32 of this length and rank, or None for None."""
+    if array is None:
+        return None
+    array = np.asarray(array)
+    if array.ndim != rank or not np.issubdtype(array.dtype, np.integer):
+        raise InputError(
+            f"{name} must be whole numbers of rank {rank}. Received "
+            f"{array.dtype} of shape {array.shape}."
+        )
+    if len(array) != length:
+        raise InputError(
+            f"{name} must have one entry an image. Received {len(array)} for "
+            f"{length} images."
+        )
+    return array.astype(np.int32)
+
+
+class GridSplit(Split):
+    """Every point of a factor grid, in row-major order.
+
+    Args:
+      images: row-major indices int64 `[B]` -> uint8 or float `[B, H, W, C]`;
+        a renderer, or a look-up.
+      factor_sizes: values of each factor, last fastest.
+      image_shape: `(H, W, C)`.
+      labels: int `[N]` class of every point, or None.
+    """
+
+    def __init__(self, images, factor_sizes, image_shape, labels=None):
+        self.images = images
+        self.factor_sizes = tuple(int(n) for n in factor_sizes)
+        self.image_shape = tuple(image_shape)
+        self.labels = _whole_numbers("labels", labels, len(self), 1)
+
+    def __len__(self):
+        return math.prod(self.factor_sizes)
+
+    def render(self, indices):
+        """Images of grid points.
+
+        Args:
+          indices: int `[B]`, row-major as `numpy.ravel_multi_index`.
+
+        Returns:
+          uint8 (or what the data set stores) `[B, H, W, C]`.
+
+        Raises:
+          ValueError: no vector of whole numbers on the grid.
+        """
+        return self.images(self._checked(indices))
+
+    def take(self, indices):
+        indices = self._checked(indices)
+        factors = np.unravel_index(indices, self.factor_sizes)
+        batch = {
+            "image": self.images(indices),
+            "factors": np.stack(factors, axis=-1).astype(np.int32),
+        }
+        if self.labels is not None:
+            batch["label"] = self.labels[indices]
+        return batch
+
+    def _checked(self, indices):
+        """`indices` as int64; arrays would take negative ones silently."""
+        indices = np.asarray(indices)
+        if not indices.size:
+            return np.zeros(0, np.int64)
+        if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+            raise ValueError(
+                "indices must be a vector of whole numbers. Received "
+                f"{indices.dtype} of shape {indices.shape}."
+            )
+        if indices.min() < 0 or indices.max() >= len(self):
+            raise ValueError(
+                f"indices must lie in [0, {len(self)}). Received "
+                f"{indices.min()} to {indices.max()}."
+            )
+        return indices.astype(np.int64, copy=False)
 
 
 class Subset(Split):
@@ -101,6 +182,26 @@ class Subset(Split):
         return self.split.take(self.indices[indices])
 
 
+def held_out(split, share, seed=0):
+    """A seeded random part of a split, and the rest.
+
+    Args:
+      split: a `Split`.
+      share: of the images, in [0, 1).
+      seed: int.
+
+    Returns:
+      A dict for `Dataset.splits`: `train`, and `test` where it holds an image;
+      both in the order of `split`.
+    """
+    order = np.random.default_rng(seed).permutation(len(split))
+    count = round(share * len(split))
+    splits = {"train": split.subset(np.sort(order[count:]))}
+    if count:
+        splits["test"] = split.subset(np.sort(order[:count]))
+    return splits
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """What a data set declares.
@@ -116,6 +217,9 @@ class Dataset:
       class_names: one name a class, or None.
       factor_names: names of the ground-truth factors, or None.
       factor_sizes: values of each factor, row-major, last fastest, or None.
+      grid: every point of the factors' grid, or None where it is incomplete or
+        there are no factors. Then `train` is the grid, too, since the papers
+        train on all of it, and `test` a random part of it.
       hierarchy: nested category names (`hierarchy.py`), or None.
       description: one sentence for tables and model cards.
     """
@@ -127,6 +231,7 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
     factor_names: tuple[str, ...] | None = None
     factor_sizes: tuple[int, ...] | None = None
+    grid: GridSplit | None = None
     hierarchy: object | None = None
     description: str = ""
 
@@ -148,9 +253,28 @@ class Dataset:
             )
         return self.splits[name]
 
+    def render(self, indices):
+        """Images of row-major indices of the factor grid.
+
+        Args:
+          indices: int `[B]`, as `numpy.ravel_multi_index` over `factor_sizes`.
+
+        Returns:
+          uint8 (or what the data set stores) `[B, H, W, C]`.
+
+        Raises:
+          InputError: the data set is no complete grid.
+          ValueError: indices outside the grid.
+        """
+        if self.grid is None:
+            raise InputError(
+                f"Data set {self.name!r} has no complete factor grid to render."
+            )
+        return self.grid.render(indices)
+
 
 def split_by_class(split, train, test, validation=()):
-    """Few-shot splits with disjoint classes.
+    """Few-shot splits by class.
 
     Args:
       split: a labelled `Split`.
@@ -159,7 +283,15 @@ def split_by_class(split, train, test, validation=()):
 
     Returns:
       A dict for `Dataset.few_shot`.
+
+    Raises:
+      ValueError: seen and unseen classes overlap.
     """
+    if set(train) & set(test) or not set(validation) <= set(train):
+        raise ValueError(
+            "test classes must not be among the train classes, and validation "
+            "classes must be."
+        )
     parts = {"train": train, "validation": validation, "test": test}
     return {
         name: split.subset(np.flatnonzero(np.isin(split.labels, list(classes))))
@@ -178,13 +310,19 @@ def class_partition(num_classes, test_share, seed=0):
 
     Returns:
       `(train, test, validation)` int arrays; validation is a part of train as
-      large as test, at most a fifth of it (2 classes at least).
+      large as test, at most a fifth of train; each has 2 classes at least.
+
+    Raises:
+      InputError: fewer than 4 classes.
     """
+    if num_classes < 4:
+        raise InputError(
+            "Seen and unseen classes need at least 4 classes; there are "
+            f"{num_classes}."
+        )
     order = np.random.default_rng(seed).permutation(num_classes)
-    test = test_share
-    if 0 < test_share < 1:
-        test = round(num_classes * test_share)
-    test = min(max(2, int(test)), num_classes - 2)
+    test = round(num_classes * test_share) if test_share < 1 else test_share
+    test = min(max(2, test), num_classes - 2)
     train = order[test:]
     validation = train[: max(2, min(test, len(train) // 5))]
     return np.sort(train), np.sort(order[:test]), np.sort(validation)

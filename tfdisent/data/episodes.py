@@ -39,12 +39,16 @@ class EpisodeSampler:
       ways: C, distinct classes an episode.
       shots: K, support items a class.
       queries: query items an episode (of random classes of its C), or, with
-        `queries_per_class`, of every class.
+        `queries_per_class`, of every class. No query is in the support. Random
+        classes may ask one class for more queries than its items allow; only
+        then does a query occur twice.
       queries_per_class: see above; prototypical networks train so.
-      seed: int; batch t of episodes is a function of (seed, t).
+      seed: int of at least 0; batch t of episodes is a function of (seed, t).
+      class_names: one name a class, for messages; its number when None.
 
     Raises:
-      InputError: fewer classes than ways, or a class with too few items.
+      InputError: a count below 1, fewer classes than ways, or a class with
+        too few items.
     """
 
     def __init__(
@@ -55,7 +59,12 @@ class EpisodeSampler:
         queries=1,
         queries_per_class=False,
         seed=0,
+        class_names=None,
     ):
+        counts = {"ways": ways, "shots": shots, "queries": queries}
+        for name, count in counts.items():
+            if count < 1:
+                raise InputError(f"{name} must be at least 1, got {count}.")
         labels = np.asarray(labels)
         self.order = np.argsort(labels, kind="stable")
         classes, starts, counts = np.unique(
@@ -69,6 +78,7 @@ class EpisodeSampler:
             )
         if counts.min() < needed:
             short = classes[counts.argmin()]
+            short = repr(class_names[short]) if class_names else short
             raise InputError(
                 f"{shots}-shot episodes need at least {needed} images a "
                 f"class; class {short} has {counts.min()}."
@@ -99,26 +109,19 @@ class EpisodeSampler:
             per_class = self.queries
         else:
             target = rng.integers(0, self.ways, (episodes, self.queries))
-            # Two queries may fall into one class; each needs an item of its
-            # own, which the largest class count below provides for.
+            # All queries may fall into one class, which may be too small.
             per_class = min(self.queries, int(self.counts.min()) - self.shots)
         items = sample_distinct(
             rng, self.counts[classes], self.shots + per_class
         )
         items = self.order[self.starts[classes][..., None] + items]
-        rank = self._rank(target) % per_class
         rows = np.arange(episodes)[:, None]
+        place = self.shots + _rank(target) % per_class
         return {
             "support": items[..., : self.shots],
-            "query": items[rows, target, self.shots + rank],
+            "query": items[rows, target, place],
             "target": target.astype(np.int32),
         }
-
-    @staticmethod
-    def _rank(target):
-        """How often a query's class occurred before it in its episode."""
-        same = target[:, :, None] == target[:, None, :]
-        return np.tril(same, k=-1).sum(axis=-1)
 
     def batches(self, take, episodes, start=0, context=None):
         """An endless pipeline of episode batches.
@@ -133,14 +136,12 @@ class EpisodeSampler:
         Returns:
           A `tf.data.Dataset` of dicts: `support` `[E, C, K, ...]`, `query`
           `[E, Q, ...]`, `target` int32 `[E, Q]`; E is one replica's share.
+          uint8 images become float32 in [0, 1], codes stay as they are.
+
+        Raises:
+          InputError: episodes that replicas cannot share equally.
         """
-        replicas = 1 if context is None else context.num_replicas_in_sync
-        if episodes % replicas:
-            raise InputError(
-                f"batch_size={episodes} cannot be shared by {replicas} "
-                "replicas."
-            )
-        share = episodes // replicas
+        _, share = pipeline.shares(episodes, context)
         total = self.queries * (self.ways if self.queries_per_class else 1)
         example = take(np.zeros(1, np.int64))
         item_shape, dtype = example.shape[1:], tf.as_dtype(example.dtype)
@@ -171,3 +172,9 @@ class EpisodeSampler:
             return {"support": support, "query": query, "target": target}
 
         return pipeline.replica_batches(make, context, start)
+
+
+def _rank(target):
+    """How often a query's class occurred before, int `[E, Q]` as given."""
+    same = target[:, :, None] == target[:, None, :]
+    return np.tril(same, k=-1).sum(axis=-1)

@@ -1,7 +1,12 @@
 """A user's folder of PNG or JPEG images; nested folders are categories."""
 
 import concurrent.futures
+import csv
+import dataclasses
+import os
 import pathlib
+import time
+import unicodedata
 
 import numpy as np
 from PIL import Image
@@ -11,43 +16,70 @@ from tfdisent.data.base import ArraySplit
 from tfdisent.data.base import Dataset
 from tfdisent.data.base import Split
 from tfdisent.data.base import class_partition
+from tfdisent.data.base import held_out
 from tfdisent.data.base import split_by_class
 from tfdisent.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 # Decoded images up to this many bytes stay in memory after the scan.
 MEMORY = 2**30
-# A header that claims more pixels than this is not decoded.
+# A header that claims more pixels than this is not decoded: a few bytes of
+# PNG can unpack to gigabytes, and four readers work at once.
 MAX_PIXELS = 64_000_000
 READERS = 4
+# Files that wait for a reader at most, so that a million of them cost nothing.
+SCAN_CHUNK = 1024
+# Damaged files that one message names.
+NAMED = 5
+REPORT_SECONDS = 10
 
 
 def find_images(root):
-    """Relative paths of all images below a folder, sorted.
+    """Relative paths of all images below a folder.
+
+    Links to folders are followed, each folder being visited once; names that
+    begin with a dot are skipped, as shells do.
+
+    Returns:
+      A list of `pathlib.PurePosixPath`, sorted by name and not by what the
+      file system gives, so that splits are the same on every machine.
 
     Raises:
       InputError: no such folder, or no image in it.
     """
-    root = pathlib.Path(root)
+    root = pathlib.Path(root).expanduser()
     if not root.is_dir():
         raise InputError(f"There is no folder {str(root)!r}.")
-    found = sorted(
-        path.relative_to(root)
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
+    found, visited = [], set()
+    for here, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(here)
+        if real in visited:  # A link that leads back, or here twice.
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        relative = pathlib.Path(here).relative_to(root).as_posix()
+        found += [
+            pathlib.PurePosixPath(relative, name)
+            for name in files
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
     if not found:
         raise InputError(
             f"Folder {str(root)!r} holds no PNG or JPEG image at any depth."
         )
-    return found
+    # File systems spell an accented letter in one character or in two.
+    return sorted(found, key=lambda p: unicodedata.normalize("NFC", str(p)))
 
 
 def read_image(path, size, grey=False):
     """One image: largest central square, `size` x `size`.
 
+    Photos are turned upright as their EXIF says, transparency becomes white,
+    and 16 bits of grey become the upper 8.
+
     Args:
-      path: a PNG or JPEG file.
+      path: a PNG or JPEG file, whatever its name.
       size: side in pixels.
       grey: one channel instead of three.
 
@@ -55,19 +87,35 @@ def read_image(path, size, grey=False):
       uint8 `[size, size, 1 or 3]`.
 
     Raises:
-      OSError, ValueError: damaged file, or one whose header claims too much.
+      Exception: of Pillow, of many types, for a damaged file; ValueError for
+        one whose header claims too much.
     """
-    with Image.open(path) as image:
+    # Pillow's other formats run more code, even other programs.
+    with Image.open(path, formats=("PNG", "JPEG")) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(
                 f"{image.width}x{image.height} pixels exceed {MAX_PIXELS:,}"
             )
+        # JPEG decodes at a half, quarter or eighth of its size in a fraction
+        # of the time; twice the size wanted leaves the filter its detail.
+        image.draft(None, (2 * size, 2 * size))
         # Cameras store how they were held; without this, photos lie down.
         image = ImageOps.exif_transpose(image)
-        image = image.convert("L" if grey else "RGB")
+        image = _opaque(image).convert("L" if grey else "RGB")
         image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
         pixels = np.asarray(image, np.uint8)
     return pixels[..., None] if grey else pixels
+
+
+def _opaque(image):
+    """An image of 8 bits a channel without transparency."""
+    if image.mode.startswith("I"):  # Pillow would clip at 255.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image)
 
 
 class FileSplit(Split):
@@ -81,7 +129,7 @@ class FileSplit(Split):
     """
 
     def __init__(self, root, paths, size, grey=False, labels=None):
-        self.root = pathlib.Path(root)
+        self.root = pathlib.Path(root).expanduser()
         self.paths = list(paths)
         self.size, self.grey = size, grey
         self.image_shape = (size, size, 1 if grey else 3)
@@ -92,8 +140,16 @@ class FileSplit(Split):
         return len(self.paths)
 
     def read(self, index):
-        """Image number `index`, uint8 `[size, size, C]`."""
-        return read_image(self.root / self.paths[index], self.size, self.grey)
+        """Image number `index`, uint8 `[size, size, C]`.
+
+        Raises:
+          InputError: the file cannot be read; the message names it.
+        """
+        path = self.paths[index]
+        try:
+            return read_image(self.root / path, self.size, self.grey)
+        except Exception as error:  # Pillow's decoders raise what they like.
+            raise InputError(f"{str(path)!r} ({error})") from error
 
     def take(self, indices):
         batch = {"image": np.stack([*self.readers.map(self.read, indices)])}
@@ -101,11 +157,11 @@ class FileSplit(Split):
             batch["label"] = self.labels[indices]
         return batch
 
-    def verified(self, progress=None):
+    def verified(self, report=None):
         """Decodes every file once, so that no damaged one stops a run later.
 
         Args:
-          progress: called with the number of files done so far.
+          report: called with a line of progress every ten seconds.
 
         Returns:
           An `ArraySplit` when the decoded images fit in `MEMORY`, else self.
@@ -114,40 +170,57 @@ class FileSplit(Split):
           InputError: names the damaged files.
         """
         keep = len(self) * np.prod(self.image_shape) <= MEMORY
-        images = np.empty((len(self), *self.image_shape), np.uint8)
-        if not keep:
-            images = images[:0]
+        images = np.empty(
+            (len(self) if keep else 0, *self.image_shape), np.uint8
+        )
         damaged = []
 
         def check(index):
             try:
                 pixels = self.read(index)
-            except (OSError, ValueError, SyntaxError) as error:
-                damaged.append(f"{self.paths[index]} ({error})")
+            except InputError as error:
+                damaged.append((index, str(error)))
                 return
             if keep:
                 images[index] = pixels
 
-        for done, _ in enumerate(self.readers.map(check, range(len(self))), 1):
-            if progress:
-                progress(done)
+        started = last = time.monotonic()
+        for start in range(0, len(self), SCAN_CHUNK):
+            chunk = range(start, min(start + SCAN_CHUNK, len(self)))
+            for done, _ in enumerate(self.readers.map(check, chunk), start + 1):
+                now = time.monotonic()
+                if report and now - last >= REPORT_SECONDS:
+                    last = now
+                    report(_progress(done, len(self), now - started))
         if damaged:
-            shown = "; ".join(sorted(damaged)[:5])
-            more = f"; and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+            shown = "; ".join(what for _, what in sorted(damaged)[:NAMED])
+            rest = len(damaged) - NAMED
             raise InputError(
                 f"{len(damaged)} of {len(self)} images in "
-                f"{str(self.root)!r} cannot be read: {shown}{more}. Remove or "
+                f"{str(self.root)!r} cannot be read: {shown}"
+                f"{f'; and {rest} more' if rest > 0 else ''}. Remove or "
                 "replace them."
             )
         return ArraySplit(images, self.labels) if keep else self
 
 
-def folder(path, size=64, grey=False, test_share=0.1, seed=0):
+def _progress(done, total, seconds):
+    """A line with rate and time left."""
+    rate = done / seconds
+    minutes, left = divmod(round((total - done) / rate), 60)
+    return (
+        f"reading images: {done:,}/{total:,}  {rate:,.0f} images/s  "
+        f"{minutes}:{left:02d} left"
+    )
+
+
+def folder(path, size=64, grey=False, test_share=0.1, seed=0, report=None):
     """`folder:PATH`: any tree of PNG and JPEG files.
 
-    Folders that hold images are the classes; images directly in PATH, with
-    no folder beside them, are unlabelled. Every file is decoded once before
-    anything else, so damaged files are named at once.
+    Folders that hold images are the classes, named by their path; depths may
+    differ. Images directly in PATH are unlabelled, or the class `"."` where
+    others lie deeper. Every file is decoded once before anything else, so
+    damaged files are named at once.
 
     Args:
       path: the folder.
@@ -156,107 +229,136 @@ def folder(path, size=64, grey=False, test_share=0.1, seed=0):
       grey: one channel instead of three.
       test_share: share of the images held out, seeded.
       seed: int.
+      report: called with a line of progress every ten seconds of the scan.
 
     Raises:
       InputError: no folder, no image, or damaged images.
     """
+    if size < 1:
+        raise InputError(f"size must be at least 1, got {size}.")
     paths = find_images(path)
-    folders = [p.parent.as_posix() for p in paths]
+    folders = [str(p.parent) for p in paths]
     names = tuple(sorted(set(folders)))
     labels = None
     if names != (".",):
-        labels = [names.index(f) for f in folders]
-    everything = FileSplit(path, paths, size, grey, labels).verified()
-    order = np.random.default_rng(seed).permutation(len(paths))
-    held_out = round(test_share * len(paths))
-    splits = {"train": everything.subset(np.sort(order[held_out:]))}
-    if held_out:
-        splits["test"] = everything.subset(np.sort(order[:held_out]))
+        numbers = {name: number for number, name in enumerate(names)}
+        labels = np.array([numbers[f] for f in folders])
+    everything = FileSplit(path, paths, size, grey, labels).verified(report)
     few_shot = {}
-    if labels and len(names) >= 4:
+    if labels is not None and len(names) >= 4:
         few_shot = split_by_class(
             everything, *class_partition(len(names), 0.25, seed)
         )
     return Dataset(
         name=f"folder:{path}",
-        splits=splits,
+        splits=held_out(everything, test_share, seed),
         few_shot=few_shot,
-        num_classes=len(names) if labels else None,
-        class_names=names if labels else None,
+        num_classes=None if labels is None else len(names),
+        class_names=None if labels is None else names,
         description=f"{len(paths)} images below {path}, {size}x{size}",
     )
 
 
-def _listed(path, size, parts, name, description):
-    """A folder of classes whose few-shot partition is given by name."""
-    full = folder(path, size=size, test_share=0.0)
-    everything = full.splits["train"]
+def _listed(name, path, parts, **options):
+    """A folder of classes whose few-shot partition is given by name.
+
+    Args:
+      name: the form, for `Dataset.name`.
+      path: the folder.
+      parts: class names that train, are unseen, and validate.
+      **options: `folder`'s.
+    """
+    full = folder(path, test_share=0.0, **options)
     numbers = {c: n for n, c in enumerate(full.class_names or ())}
     missing = [c for classes in parts for c in classes if c not in numbers]
     if missing:
         raise InputError(
-            f"{str(path)!r} lacks the class folders {', '.join(missing[:5])}"
-            f"{' ...' if len(missing) > 5 else ''}."
+            f"{str(path)!r} lacks the class folders "
+            f"{', '.join(missing[:NAMED])}"
+            f"{' ...' if len(missing) > NAMED else ''}."
         )
     train, test, validation = (
         [numbers[c] for c in classes] for classes in parts
     )
-    few_shot = split_by_class(everything, train, test, validation)
-    return Dataset(
+    few_shot = split_by_class(full.splits["train"], train, test, validation)
+    return dataclasses.replace(
+        full,
         name=f"{name}:{path}",
         splits={k: few_shot[k] for k in ("train", "test")},
         few_shot=few_shot,
-        num_classes=full.num_classes,
-        class_names=full.class_names,
-        description=description,
     )
 
 
-def mini_imagenet(path, size=64):
+def mini_imagenet(path, size=64, grey=False, report=None):
     """`mini_imagenet:PATH`: Ravi and Larochelle's split over a folder.
+
+    The 80 classes of train and val train the final model; val chooses
+    hyperparameters; the 20 of test are unseen.
 
     Args:
       path: a folder with `train.csv`, `val.csv`, `test.csv` (Ravi's files,
         columns `filename,label`) beside one folder of images a class.
       size: side in pixels; 64 as seed 002 uses it.
+      grey, report: see `folder`.
 
-    The 80 classes of train and val train the final model; val chooses
-    hyperparameters; the 20 of test are unseen.
+    Raises:
+      InputError: as `folder`; a list or a class folder is missing.
     """
-    root = pathlib.Path(path)
-    classes = {}
-    for part in ("train", "val", "test"):
-        listing = root / f"{part}.csv"
-        if not listing.is_file():
-            raise InputError(
-                f"{str(listing)!r} is missing: Mini-ImageNet needs Ravi's "
-                "train.csv, val.csv and test.csv beside the class folders."
-            )
-        rows = listing.read_text(encoding="utf-8").split()[1:]
-        classes[part] = sorted({row.split(",")[1] for row in rows})
+    root = pathlib.Path(path).expanduser()
+    train, test, validation = (
+        _listed_classes(root / f"{part}.csv")
+        for part in ("train", "test", "val")
+    )
     return _listed(
-        path,
-        size,
-        (classes["train"] + classes["val"], classes["test"], classes["val"]),
         "mini_imagenet",
-        f"Mini-ImageNet, Ravi's split, {size}x{size}",
+        path,
+        (train + validation, test, validation),
+        size=size,
+        grey=grey,
+        report=report,
     )
 
 
-def faces(path, size=64, seed=0):
+def _listed_classes(listing):
+    """The values of column `label` of one of Ravi's files, sorted."""
+    if not listing.is_file():
+        raise InputError(
+            f"{str(listing)!r} is missing: Mini-ImageNet needs Ravi's "
+            "train.csv, val.csv and test.csv beside the class folders."
+        )
+    with open(listing, encoding="utf-8", newline="") as file:
+        classes = sorted(
+            {row.get("label") or "" for row in csv.DictReader(file)}
+        )
+    if not classes or "" in classes:
+        raise InputError(
+            f"{str(listing)!r} needs the columns filename,label in every row."
+        )
+    return classes
+
+
+def faces(path, size=64, grey=False, seed=0, report=None):
     """`faces:PATH`: one folder of images an identity.
 
     A stand-in for MS-Celeb-1M's low-shot set, which was withdrawn: a
     twenty-first of the identities are unseen, as there.
+
+    Args:
+      path: a folder of at least 4 folders.
+      size, grey, report: see `folder`.
+      seed: int; of the partition.
+
+    Raises:
+      InputError: as `folder`; fewer than 4 identities.
     """
-    names = sorted({p.parent.as_posix() for p in find_images(path)} - {"."})
+    names = sorted({str(p.parent) for p in find_images(path)} - {"."})
     if len(names) < 4:
         raise InputError(
             f"{str(path)!r} needs one folder an identity, at least 4. "
             f"Found {len(names)}."
         )
-    train, test, validation = class_partition(len(names), 1 / 21, seed)
-    parts = [[names[n] for n in part] for part in (train, test, validation)]
-    return _listed(
-        path, size, parts, "faces", f"faces by identity, {size}x{size}"
-    )
+    parts = [
+        [names[n] for n in part]
+        for part in class_partition(len(names), 1 / 21, seed)
+    ]
+    return _listed("faces", path, parts, size=size, grey=grey, report=report)

@@ -40,11 +40,13 @@ def omniglot(data_dir=None, size=32):
         found,
         "train+test",
         # Stored as three equal channels.
-        convert=lambda e: crop({"image": e["image"][..., :1]}),
+        convert=lambda images: crop(images[..., :1]),
     )
     ink = 255 - images
     # Quarter turns as a new axis behind the image's: [N, 4, H, W, 1].
-    turned = np.stack([np.rot90(ink, k, axes=(1, 2)) for k in range(4)], axis=1)
+    turned = np.stack(
+        [np.rot90(ink, turn, axes=(1, 2)) for turn in range(ROTATIONS)], axis=1
+    )
     characters = others["label"].astype(np.int32)
     labels = characters[:, None] * ROTATIONS + np.arange(ROTATIONS)
     everything = ArraySplit(
@@ -66,7 +68,7 @@ def omniglot(data_dir=None, size=32):
         few_shot=few_shot,
         num_classes=len(names) * ROTATIONS,
         class_names=tuple(
-            f"{name}@{90 * turn}" for name in names for turn in range(4)
+            f"{name}@{90 * turn}" for name in names for turn in range(ROTATIONS)
         ),
         description=(
             f"Omniglot 3.0.0, {size}x{size}, rotations as new classes"

@@ -12,11 +12,18 @@ def to_float(images):
     """Images as float32 in [0, 1]; the one place where uint8 is scaled.
 
     Args:
-      images: uint8 `[..., H, W, C]` in 0..255, or float32 in [0, 1].
+      images: uint8 `[..., H, W, C]` in 0..255, or float in [0, 1].
+
+    Raises:
+      InputError: another type, whose range nobody knows.
     """
     images = tf.convert_to_tensor(images)
     if images.dtype == tf.uint8:
         return tf.cast(images, tf.float32) / 255.0
+    if not images.dtype.is_floating:
+        raise InputError(
+            f"images must be uint8 or float. Received {images.dtype.name}."
+        )
     return tf.cast(images, tf.float32)
 
 
@@ -25,7 +32,7 @@ def fit_images(images, image_shape):
 
     A difference of at most an eighth (28 to 32) is padded with zeros around
     the image, so no pixel changes; everything else is resized, bilinear with
-    antialiasing.
+    antialiasing, which stretches images of other proportions.
 
     Args:
       images: uint8 in 0..255 or float in [0, 1], `[B, h, w, C]`.
@@ -131,6 +138,27 @@ def replica_batches(make, input_context=None, start=0):
     ).prefetch(PREFETCH)
 
 
+def shares(batch_size, context=None):
+    """How replicas share a global batch.
+
+    Args:
+      batch_size: global, at least 1.
+      context: a `tf.distribute.InputContext`, or None.
+
+    Returns:
+      `(replicas, share)`: how many there are, and what each one gets.
+
+    Raises:
+      InputError: the batch cannot be shared equally.
+    """
+    replicas = 1 if context is None else context.num_replicas_in_sync
+    if batch_size < 1 or batch_size % replicas:
+        raise InputError(
+            f"batch_size={batch_size} cannot be shared by {replicas} replicas."
+        )
+    return replicas, batch_size // replicas
+
+
 def batches(split, batch_size, image_shape, seed=0, start=0, context=None):
     """An endless pipeline of shuffled training batches.
 
@@ -147,15 +175,12 @@ def batches(split, batch_size, image_shape, seed=0, start=0, context=None):
       and the split's `label`, `factors`; B is the share of one replica.
 
     Raises:
-      InputError: fewer images than a batch, or a batch that replicas cannot
-        share equally.
+      InputError: no image, or a batch that replicas cannot share equally. A
+        batch of more images than the split has is fine: it spans epochs.
     """
-    replicas = 1 if context is None else context.num_replicas_in_sync
-    if batch_size % replicas:
-        raise InputError(
-            f"batch_size={batch_size} cannot be shared by {replicas} replicas."
-        )
-    share = batch_size // replicas
+    if not len(split):
+        raise InputError("The split to train on has no image.")
+    replicas, share = shares(batch_size, context)
     example = split.take([0])
 
     def make(step, replica):
@@ -171,10 +196,17 @@ def batches(split, batch_size, image_shape, seed=0, start=0, context=None):
 def in_order(split, image_shape, batch_size=256):
     """Every image of a split once, in order; the last batch may be smaller.
 
-    Yields:
-      Dicts of tensors as `batches` gives.
+    Args:
+      split: a `Split`; an empty one gives nothing.
+      image_shape: the model's `(H, W, C)`.
+      batch_size: images a batch.
+
+    Returns:
+      A `tf.data.Dataset` of dicts as `batches` gives.
     """
     starts = tf.data.Dataset.range(0, len(split), batch_size)
+    if not len(split):
+        return starts
     example = split.take([0])
 
     def make(start):

@@ -144,7 +144,7 @@ class ALI(base.PartsModel):
     def update(self, batch):
         image = batch["image"]
         prior = noise.normal(
-            [image.shape[0], self.latent_dim], self.noise_seed(0)
+            [noise.shape_of(image)[0], self.latent_dim], self.noise_seed(0)
         )
         # Both updates come from this one forward pass.
         with tf.GradientTape(persistent=True) as tape:
@@ -152,7 +152,7 @@ class ALI(base.PartsModel):
                 self.encoder(image, training=True), 2, axis=-1
             )
             posterior = distributions.diagonal_normal(mean, log_scale)
-            draw = noise.normal(mean.shape, self.noise_seed(1))
+            draw = noise.normal(noise.shape_of(mean), self.noise_seed(1))
             code = posterior.mean() + posterior.stddev() * draw
             generated = tf.sigmoid(self.generator(prior, training=True))
             real, fake = self._critic(image, code, generated, prior)
@@ -186,19 +186,20 @@ class ALI(base.PartsModel):
     def _critic(self, image, code, generated, prior):
         """Logits `[B]` on pairs (x, E(x)) and on pairs (G(z), z).
 
-        Both halves go through the critic as one batch, so its batch
-        statistics are shared (the authors' code).
+        Both go through the critic as one batch, so its batch statistics are
+        shared (the authors' code); in turns, so that the dropout of a
+        replica's rows is what one device would give them.
         """
-        images = tf.concat([image, generated], axis=0)
-        codes = tf.concat([code, prior], axis=0)
+        images = _in_turns(image, generated)
+        codes = _in_turns(code, prior)
         if self.critic_noise:
             step = tf.cast(self.step.value, tf.float32)
             left = tf.maximum(0.0, 1 - step / max(1, self.noise_steps))
-            halves = [
-                noise.normal(image.shape, self.noise_seed(salt))
+            draws = [
+                noise.normal(noise.shape_of(image), self.noise_seed(salt))
                 for salt in (2, 3)
             ]
-            images += self.critic_noise * left * tf.concat(halves, axis=0)
+            images += self.critic_noise * left * _in_turns(*draws)
         features = self.critic_image(
             images, training=True, seed=self.noise_seed(4)
         )
@@ -210,7 +211,7 @@ class ALI(base.PartsModel):
             training=True,
             seed=self.noise_seed(6),
         )
-        return tf.split(logits[:, 0], 2)
+        return tf.unstack(tf.reshape(logits, [-1, 2]), axis=1)
 
     def evaluate_batch(self, batch):
         image = batch["image"]
@@ -231,3 +232,8 @@ class ALI(base.PartsModel):
             "seed": self.seed,
             "name": self.name,
         }
+
+
+def _in_turns(first, second):
+    """Rows of two `[B, ...]` in turns: `[2 B, ...]`."""
+    return tf.reshape(tf.stack([first, second], axis=1), [-1, *first.shape[1:]])

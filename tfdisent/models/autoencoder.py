@@ -82,13 +82,13 @@ class Autoencoder(base.PartsModel):
     def update(self, batch):
         image = seen = batch["image"]
         if self.input_noise:
-            draw = noise.normal(image.shape, self.noise_seed(0))
+            draw = noise.normal(noise.shape_of(image), self.noise_seed(0))
             seen = image + self.input_noise * draw
         with tf.GradientTape() as tape:
             z = self.encoder(seen)
             received = z
             if self.code_noise:
-                draw = noise.normal(z.shape, self.noise_seed(1))
+                draw = noise.normal(noise.shape_of(z), self.noise_seed(1))
                 received = z + self.code_noise * draw
             scalars = self.objective(image, z, received)
             scaled = self.scaled(scalars["loss"])

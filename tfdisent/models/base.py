@@ -132,6 +132,8 @@ class StepModel(keras.Model):
         )
 
     def get_compile_config(self):
+        if not self.optimizer_of:
+            return None
         serialize = keras.saving.serialize_keras_object
         return {
             "optimizers": {

@@ -91,7 +91,7 @@ class BetaVAE(base.PartsModel):
     def objective(self, image, seed):
         """The negative ELBO's terms, one posterior sample an image."""
         posterior = self.posterior(image)["z"]
-        draw = noise.normal([image.shape[0], self.latent_dim], seed)
+        draw = noise.normal(noise.shape_of(posterior.mean()), seed)
         z = posterior.mean() + posterior.stddev() * draw
         likelihood = distributions.bernoulli(self.decoder(z))
         reconstruction = -tf.reduce_mean(likelihood.log_prob(image))

@@ -252,7 +252,7 @@ class FDEN(base.PartsModel):
           Logits float32 `[E, Q, C]`.
         """
         if self.aligner:
-            episodes, queries, size = query.shape
+            episodes, queries, size = noise.shape_of(query)
             ways, shots = support.shape[1:3]
             pairs = [episodes, queries, ways, shots, size]
             joined = tf.concat(
@@ -322,38 +322,48 @@ class FDEN(base.PartsModel):
           "accuracy"}.
         """
         support, query = batch["support"], batch["query"]
-        size = self.size
+        size, queries = self.size, query.shape[1]
+        episodes, ways, shots, _ = noise.shape_of(support)
+        # Episode after episode, so that the rows of replicas in a row are
+        # those of one device.
         z = tf.concat(
-            [tf.reshape(support, [-1, size]), tf.reshape(query, [-1, size])], 0
+            [tf.reshape(support, [episodes, ways * shots, size]), query], axis=1
         )
-        z = (z - self.code_mean) / self.code_scale
+        z = (tf.reshape(z, [-1, size]) - self.code_mean) / self.code_scale
         # Dropout only where it is asked for; the shuffle always.
         masks = seed if training and self.dropout else None
         identity, style = self._disentangle(z, training, masks)
         restored = self._entangle(identity, style, training, masks)
-        split = int(np.prod(support.shape[:3]))
+        of_support, of_query = tf.split(
+            tf.reshape(identity, [episodes, ways * shots + queries, size]),
+            [ways * shots, queries],
+            axis=1,
+        )
         logits = self.classify(
-            tf.reshape(identity[:split], support.shape),
-            tf.reshape(identity[split:], query.shape),
+            tf.reshape(of_support, [episodes, ways, shots, size]),
+            of_query,
             training,
             masks,
         )
         target = batch["target"]
-        # What shuffles across the batch sees the global one.
-        identity, style = noise.gather(identity), noise.gather(style)
-        shuffled = tf.gather(style, _permutation(style.shape[0], seed))
+        # What shuffles across the batch sees the global one; every replica
+        # scores its own rows of it.
+        order = noise.permutation(noise.shape_of(z)[0], _fold(seed, 100))
+        shuffled = tf.gather(noise.gather(style), order)
+        pairs = tf.stack(
+            [
+                tf.concat([identity, style], axis=-1),
+                tf.concat([identity, shuffled], axis=-1),
+            ],
+            axis=1,
+        )
         scores = (statistician or self.statistician)(
-            tf.concat(
-                [
-                    tf.concat([identity, style], axis=-1),
-                    tf.concat([identity, shuffled], axis=-1),
-                ],
-                axis=0,
-            ),
+            tf.reshape(pairs, [-1, 2 * size]),
             training=training,
             seed=_fold(masks, 7),
         )
-        joint, product = tf.split(scores[:, 0], 2)
+        scores = noise.gather(tf.reshape(scores, [-1, 2]))
+        joint, product = tf.unstack(scores, axis=1)
         hits = tf.equal(
             tf.argmax(logits, axis=-1, output_type=tf.int32), target
         )
@@ -413,9 +423,9 @@ class FDEN(base.PartsModel):
             "loss": self.alpha * terms["reconstruction"]
             + self.beta * terms["alignment"]
             - self.gamma * terms["mutual_information"],
-            "gradient_norm": tf.linalg.global_norm(g_u) / scale,
-            "mi_gradient_norm": tf.linalg.global_norm(g_m) / scale,
-            "mi_gradient_norm_clipped": tf.linalg.global_norm(clipped) / scale,
+            "gradient_norm": _norm(g_u, scale),
+            "mi_gradient_norm": _norm(g_m, scale),
+            "mi_gradient_norm_clipped": _norm(clipped, scale),
         }
 
     def evaluate_batch(self, batch):
@@ -479,14 +489,17 @@ def _clip_factor(useful_norm, adversarial_norm):
     return tf.minimum(1.0, tf.math.divide_no_nan(useful_norm, adversarial_norm))
 
 
+def _norm(gradients, scale):
+    """Their global norm, unscaled; 0 in a step that float16 overflowed.
+
+    The optimizer skips such a step and goes on, so its infinity is no alarm.
+    """
+    norm = tf.linalg.global_norm(gradients) / scale
+    return tf.where(tf.math.is_finite(norm), norm, 0.0)
+
+
 def _fold(seed, salt):
     return None if seed is None else noise.fold(seed, salt)
-
-
-def _permutation(size, seed):
-    """A seeded permutation of `range(size)`, the same on every replica."""
-    keys = tf.random.stateless_uniform([size], noise.fold(seed, 100))
-    return tf.argsort(keys)
 
 
 def _reduce(gradients):

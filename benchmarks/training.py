@@ -1,0 +1,99 @@
+"""Times training steps on a constant batch and through the pipeline.
+
+    python benchmarks/training.py --models=fden,ali --precision=float32 --json
+
+One line a model: median milliseconds a step, images (episodes for FDEN) a
+second, and the same rate with the input pipeline in front.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdisent import data
+from tfdisent import models
+from tfdisent.data import pipeline
+from tfdisent.data.episodes import EpisodeSampler
+
+WARM_UP = 5
+# Batch and image shape at which a model is timed.
+CASES = {
+    "ali": (100, (32, 32, 1)),
+    "autoencoder": (64, (32, 32, 1)),
+    "beta_vae": (64, (64, 64, 1)),
+    "fden": (16, (32, 32, 1)),
+}
+
+
+def case(name):
+    """`(model, batches)`: a compiled model and its endless pipeline."""
+    size, shape = CASES[name]
+    rng = np.random.default_rng(0)
+    if "episodes" in models.get(name).needs:
+        model = models.get(name)(models.get("autoencoder")(shape))
+        codes = rng.normal(size=(9_600, model.size)).astype(np.float32)
+        sampler = EpisodeSampler(np.repeat(np.arange(480), 20))
+        return model, sampler.batches(codes.__getitem__, size)
+    model = models.get(name)(image_shape=shape)
+    images = rng.random((4_000, *shape), np.float32) > 0.9
+    split = data.ArraySplit((images * 255).astype(np.uint8))
+    return model, pipeline.batches(split, size, shape)
+
+
+def median_ms(step, next_batch, steps):
+    """Median milliseconds of `step(next_batch())` after warming up."""
+    times = []
+    for _ in range(WARM_UP + steps):
+        start = time.perf_counter()
+        step(next_batch())
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times[WARM_UP:])
+
+
+def measure(name, precision, steps):
+    """The figures of one model under one precision."""
+    keras.config.set_dtype_policy(precision)
+    model, batches = case(name)
+    model.compile()
+    train_step = tf.function(model.train_step, jit_compile=False)
+    iterator = iter(batches)
+    constant = next(iterator)
+    bare = median_ms(train_step, lambda: constant, steps)
+    fed = median_ms(train_step, lambda: next(iterator), steps)
+    size = CASES[name][0]
+    return {
+        "model": name,
+        "precision": precision,
+        "batch": size,
+        "ms_per_step": round(bare, 2),
+        "images_per_second": round(1e3 * size / bare),
+        "images_per_second_with_data": round(1e3 * size / fed),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", default=",".join(CASES))
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    for name in arguments.models.split(","):
+        for precision in arguments.precision.split(","):
+            figures = measure(name, precision, arguments.steps)
+            if arguments.json:
+                print(json.dumps(figures), flush=True)
+            else:
+                print(
+                    "  ".join(f"{k} {v}" for k, v in figures.items()),
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

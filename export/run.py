@@ -1,0 +1,205 @@
+"""Writes a trained run as the next version of a SavedModel.
+
+    python -m export.run --run=runs/fden-omniglot-0 --output=models/fden
+
+The version is complete or not there at all; TF Serving, or `python -m
+serving.run`, can watch the directory while this writes.
+"""
+
+import json
+import pathlib
+
+from tfdisent.errors import InputError
+from trainers import command
+
+
+def define_flags(flags):
+    flags.DEFINE_string("run", None, "Run directory of the trained model.")
+    flags.DEFINE_string(
+        "output",
+        None,
+        "Directory of the served model, models/NAME; versions go below it.",
+    )
+    flags.DEFINE_string(
+        "data_dir", None, "Prepared TFDS data; TFDS_DATA_DIR when not given."
+    )
+    flags.DEFINE_integer(
+        "max_pixels",
+        None,
+        "Encoded images whose header claims more pixels are refused "
+        "undecoded; 16 million when not given.",
+        lower_bound=1,
+    )
+
+
+def main(flags):
+    for name in ("run", "output"):
+        if not getattr(flags, name):
+            raise InputError(f"--{name}=DIRECTORY is needed.")
+    check(flags.run, flags.output)
+    # TensorFlow takes seconds to start; what is wrong above is said at once.
+    version, card = export_run(
+        flags.run, flags.output, flags.data_dir, flags.max_pixels
+    )
+    print(report(version, card))
+
+
+def check(run, output):
+    """Refuses what cannot be exported, before TensorFlow is imported.
+
+    Raises:
+      InputError: no run directory, or an output that is none for models.
+    """
+    if not (pathlib.Path(run) / "config.json").is_file():
+        raise InputError(
+            f"{run!r} is no run directory (it has no config.json)."
+        )
+    output = pathlib.Path(output)
+    if output.name.isdigit() or (output / "saved_model.pb").exists():
+        raise InputError(
+            f"--output={output}: name the model's directory (models/NAME); "
+            "the version below it is chosen here."
+        )
+    existing = next(
+        p for p in (output, *output.absolute().parents) if p.exists()
+    )
+    if not existing.is_dir():
+        raise InputError(f"--output={output}: {str(existing)!r} is a file.")
+
+
+def export_run(run, output, data_dir=None, max_pixels=None):
+    """Exports the trained model of a run directory.
+
+    Args:
+      run: the run directory.
+      output: `models/NAME`.
+      data_dir: prepared TFDS data, for sample images.
+      max_pixels: of encoded images; `saved_model.MAX_PIXELS` when None.
+
+    Returns:
+      `(version, card)`: the new version's path and its model card.
+
+    Raises:
+      InputError: no run there, no readable checkpoint, a model without named
+        parts, or an output that cannot be written.
+    """
+    from export import saved_model
+    from trainers import config as configuration
+    from trainers import rundir
+
+    config, _ = rundir.read_config(run)
+    model = rundir.load_model(run)
+    if not getattr(model, "parts", None):
+        raise InputError(
+            f"{run!r} is a run of {config.model}, which has no named parts to "
+            "encode to and decode from; there is nothing to export."
+        )
+    dataset, samples = held_out_images(config, model, data_dir)
+    card = {
+        "dataset": {"name": config.dataset, **dataset},
+        "configuration": configuration.to_dict(config),
+        "scores": read_scores(run),
+    }
+    try:
+        version = saved_model.export_model(
+            model,
+            output,
+            card=card,
+            samples=samples,
+            max_pixels=max_pixels or saved_model.MAX_PIXELS,
+        )
+    except OSError as error:
+        raise InputError(f"Cannot write to {output!r}: {error}.") from error
+    return version, saved_model.read_card(version)
+
+
+def read_scores(run):
+    """What metrics.json of a run says, with null for NaN; {} without one.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    path = pathlib.Path(run) / "metrics.json"
+    if not path.exists():
+        return {}
+    try:
+        # A score may be undefined, but NaN is no JSON.
+        return json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=lambda _: None
+        )
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is damaged: {error}.") from error
+
+
+def held_out_images(config, model, data_dir=None):
+    """Some images that the model was not trained on.
+
+    Args:
+      config: of the run.
+      model: the trained model.
+      data_dir: prepared TFDS data.
+
+    Returns:
+      `(description, samples)`: what the model card says of the data set, and
+      a dict as `Split.take` gives it; `({}, None)` where the data set is not
+      at hand, as on a machine that only exports.
+    """
+    import numpy as np
+
+    from export import saved_model
+    from trainers import train
+
+    try:
+        dataset = train.load_data(config, data_dir)
+        seen, held_out = train.training_splits(config, dataset, model.needs)
+    except InputError as error:
+        print(f"No sample images from the data set: {error}")
+        return {}, None
+    split = held_out or seen
+    chosen = np.linspace(
+        0, len(split) - 1, min(len(split), saved_model.SAMPLES)
+    )
+    description = {
+        "description": dataset.description,
+        "num_classes": dataset.num_classes,
+        "class_names": dataset.class_names,
+    }
+    return description, split.take(chosen.astype(np.int64))
+
+
+def report(version, card):
+    """The signature table, where it was written and what to type next."""
+    rows = [("signature", "inputs", "outputs")]
+    for name, verb in card["signatures"].items():
+        rows.append((name, _listed(verb["inputs"]), _listed(verb["outputs"])))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    table = "\n".join(
+        f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}"
+        for row in rows
+    )
+    return "\n".join(
+        [
+            table,
+            "",
+            f"Written: {version}",
+            "Next:",
+            f"  tf.saved_model.load({str(version)!r}).signatures['encode']",
+            f"  python -m serving.run --models={version.parent.parent}",
+        ]
+    )
+
+
+def _listed(specs):
+    return ", ".join(
+        f"{name} {spec['dtype']} "
+        f"[{', '.join(['B', *map(str, spec['shape'][1:])])}]"
+        for name, spec in specs.items()
+    )
+
+
+def console():
+    command.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    console()

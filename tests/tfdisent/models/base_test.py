@@ -1,0 +1,325 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdisent import noise
+from tfdisent import testing
+from tfdisent.models import base
+from tfdisent.models import few_shot
+
+TINY_CODE = {"latent_dim": 8, "filters": (8, 8, 8), "hidden": 16}
+MODELS = ("autoencoder", "beta_vae", "ali", "fden", "matching", "prototypical")
+NETWORKS = {
+    "matching": few_shot.MatchingNetwork,
+    "prototypical": few_shot.PrototypicalNetwork,
+}
+
+
+class Toy(base.PartsModel):
+    """Two parts, three units, two optimizers; every number by hand."""
+
+    tracked = ("loss", "size")
+
+    def __init__(self, image_shape=(2, 2, 1), seed=0, **kwargs):
+        super().__init__(image_shape, seed, **kwargs)
+        self.first = self.add_weight(shape=(), initializer="ones", name="a")
+        self.second = self.add_weight(shape=(), initializer="ones", name="b")
+        self.built = True
+
+    parts = {"map": (2, 1), "code": (3,)}
+    units = {
+        "map": ("map",),
+        "odd": ("code[1]",),
+        "even": ("code[0]", "code[2]"),
+    }
+
+    def default_optimizers(self):
+        return {
+            "main": keras.optimizers.SGD(0.1),
+            "other": keras.optimizers.SGD(0.5),
+        }
+
+    def variables_of(self, name):
+        return [self.first if name == "main" else self.second]
+
+    def update(self, batch):
+        with tf.GradientTape(persistent=True) as tape:
+            loss = tf.reduce_mean(batch["image"]) * self.first.value
+            own = self.scaled(loss)
+            others = self.scaled(3.0 * self.second.value, "other")
+        self.descend(tape.gradient(own, self.variables_of("main")))
+        self.descend(tape.gradient(others, self.variables_of("other")), "other")
+        return {"loss": loss, "size": tf.reduce_mean(batch["image"])}
+
+    def evaluate_batch(self, batch):
+        return {"size": tf.reduce_mean(batch["image"])}
+
+
+def make(name, **arguments):
+    """A tiny model by name, few-shot networks among them."""
+    if name in NETWORKS:
+        return NETWORKS[name](filters=4, **arguments)
+    if name == "fden":
+        # Dense layers of the papers' width are too slow for many steps.
+        arguments.setdefault("backbone", make("autoencoder"))
+    return testing.tiny_model(name, **arguments)
+
+
+def assert_same_weights(model, other):
+    """To rounding: sums over threads have no fixed order."""
+    for ours, theirs in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-7)
+
+
+# ---- optimizers, step, trackers ---------------------------------------------
+
+
+def test_every_optimizer_updates_its_own_variables():
+    model = Toy()
+    model.compile()
+    model.train_step(np.full((4, 2, 2, 1), 0.5, np.float32))
+    np.testing.assert_allclose(model.first, 1 - 0.1 * 0.5)
+    np.testing.assert_allclose(model.second, 1 - 0.5 * 3)
+    assert int(model.step.numpy()) == 1
+
+
+def test_compile_builds_every_optimizer_and_replaces_by_name():
+    model = Toy()
+    model.compile({"other": keras.optimizers.SGD(1.0)})
+    assert all(o.built for o in model.optimizer_of.values())
+    assert list(model.optimizer_of) == ["main", "other"]
+    assert model.optimizer is model.optimizer_of["main"]
+    model.train_step(np.zeros((4, 2, 2, 1), np.float32))
+    np.testing.assert_allclose(model.second, -2.0)
+
+
+def test_compile_refuses_an_unknown_optimizer():
+    with pytest.raises(ValueError, match=r"unknown names \['critic'\].*main"):
+        Toy().compile({"critic": keras.optimizers.SGD()})
+
+
+def test_trackers_weigh_batches_by_size():
+    model = Toy()
+    model.compile()
+    images = np.zeros((5, 2, 2, 1), np.float32)
+    images[4] = 1.0
+    model.train_step(images[:4])
+    logs = model.train_step(images[4:])
+    np.testing.assert_allclose(logs["size"], 1 / 5)
+    history = model.evaluate(images, batch_size=4, return_dict=True, verbose=0)
+    np.testing.assert_allclose(history["size"], 1 / 5)
+
+
+def test_batches_come_as_dicts_arrays_and_pairs():
+    model = Toy()
+    images = np.full((3, 2, 2, 1), 51, np.uint8)
+    for data in (images, (images,), {"image": images}):
+        image = model.as_batch(data)["image"]
+        assert image.dtype == tf.float32
+        np.testing.assert_allclose(image, 0.2)
+    pair = model.as_batch((images, np.arange(3)))
+    np.testing.assert_array_equal(pair["label"], [0, 1, 2])
+    with pytest.raises(ValueError, match=r"\(2, 2, 1\), received \(4, 4, 1\)"):
+        model.as_batch(np.zeros((3, 4, 4, 1), np.float32))
+
+
+def test_noise_follows_seed_step_and_salt():
+    model = Toy(seed=5)
+    seeds = [model.noise_seed(0), model.noise_seed(1)]
+    model.step.assign_add(1)
+    seeds += [model.noise_seed(0), Toy(seed=6).noise_seed(0)]
+    assert len({tuple(s.numpy()) for s in seeds}) == 4
+    model.step.assign(0)
+    np.testing.assert_array_equal(model.noise_seed(0), seeds[0])
+
+
+# ---- parts and units --------------------------------------------------------
+
+
+def test_mix_takes_units_and_interpolates_between():
+    model = Toy()
+    source = {"map": np.zeros((2, 2, 1)), "code": np.zeros((2, 3))}
+    target = {"map": np.ones((2, 2, 1)), "code": np.ones((2, 3))}
+    source, target = (
+        {k: tf.constant(v, tf.float32) for k, v in d.items()}
+        for d in (source, target)
+    )
+    mixed = model.mix(source, target, [[0.0, 1.0, 0.25], [1.0, 0.0, 0.5]])
+    np.testing.assert_array_equal(
+        mixed["code"], [[0.25, 1.0, 0.25], [0.5, 0.0, 0.5]]
+    )
+    np.testing.assert_array_equal(mixed["map"][:, :, 0], [[0, 0], [1, 1]])
+
+
+def test_units_must_cover_every_entry(monkeypatch):
+    monkeypatch.setattr(Toy, "units", {"odd": ("code[1]",)})
+    with pytest.raises(ValueError, match=r"\['map', 'code'\]"):
+        Toy().unit_of_entry()
+
+
+def test_image_sides_are_checked():
+    message = r"32x32 or 64x64. Received: image_shape=\(28, 28, 1\)"
+    with pytest.raises(ValueError, match=message):
+        testing.tiny_model("autoencoder", image_shape=(28, 28, 1))
+    with pytest.raises(ValueError, match=r"\(32, 64, 1\)"):
+        testing.tiny_model("beta_vae", image_shape=(32, 64, 1))
+
+
+# ---- every model ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_fit_takes_arrays_and_a_smaller_last_batch(name, narrow_ali):
+    model = make(name)
+    model.compile()
+    data = testing.random_batch(model, 5)
+    if "episodes" not in model.needs:
+        data = data["image"]
+    history = model.fit(data, batch_size=4, epochs=1, verbose=0).history
+    assert all(np.isfinite(v).all() for v in history.values())
+    assert set(history) == set(model.tracked)
+    assert int(model.step.numpy()) == 2
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", MODELS)
+def test_mixed_precision_trains(name, precision, narrow_ali):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = make(name)
+        model.compile()
+    finally:
+        keras.config.set_dtype_policy(before)
+    scaled = [
+        isinstance(o, keras.optimizers.LossScaleOptimizer)
+        for o in model.optimizer_of.values()
+    ]
+    assert all(scaled) == any(scaled) == (precision == "mixed_float16")
+    batch = testing.random_batch(model)
+    weights = [v.numpy() for v in model.trainable_variables]
+    # The loss scale starts where some gradients overflow, and comes down.
+    for _ in range(4):
+        logs = model.train_step(batch)
+        assert all(np.isfinite(float(v)) for v in logs.values()), logs
+    assert any(
+        not np.array_equal(a, b.numpy())
+        for a, b in zip(weights, model.trainable_variables, strict=True)
+    )
+    assert all(v.dtype == "float32" for v in model.trainable_variables)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_saved_and_loaded_model_trains_on_as_the_original(
+    name, narrow_ali, tmp_path
+):
+    model = make(name, seed=3)
+    model.compile()
+    batch = testing.random_batch(model)
+    model.train_step(batch)
+    model.save(tmp_path / "model.keras")
+    restored = keras.saving.load_model(tmp_path / "model.keras")
+    assert int(restored.step.numpy()) == 1
+    assert restored.seed == 3
+    # Optimizer states and noise are part of it: the next steps agree too.
+    for each in (model, restored):
+        each.train_step(batch)
+    assert_same_weights(model, restored)
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "ali"])
+def test_checkpoint_resumes_exactly(name, narrow_ali, tmp_path):
+    settings = {"autoencoder": {"code_noise": 0.1}}.get(name, {})
+    model, resumed = make(name, **settings), make(name, **settings)
+    for each in (model, resumed):
+        each.compile()
+    batch = testing.random_batch(model)
+    model.train_step(batch)
+    path = tf.train.Checkpoint(model=model).save(str(tmp_path / "c"))
+    status = tf.train.Checkpoint(model=resumed).restore(path)
+    status.assert_existing_objects_matched()
+    for each in (model, resumed):
+        each.train_step(batch)
+    assert_same_weights(model, resumed)
+
+
+# ---- one device and two -----------------------------------------------------
+
+MIRRORED = {
+    "autoencoder": {"code_noise": 0.3, "input_noise": 0.1, "code_decay": 0.1},
+    "beta_vae": {},
+    "ali": {"norm": None},
+    "fden": {"norm": None, "dropout": 0.2},
+}
+# Small enough for losses that are sums over pixels.
+SGD_RATE = {"autoencoder": 1e-4, "beta_vae": 1e-4, "ali": 1e-2, "fden": 1e-1}
+STEPS = 5
+
+
+def train(strategy, name, batches, sgd):
+    """Losses `[STEPS, names]` and weights after some steps of the model."""
+    with strategy.scope():
+        keras.utils.set_random_seed(1)
+        model = make(name, **MIRRORED[name])
+        optimizers = {
+            key: keras.optimizers.SGD(SGD_RATE[name])
+            for key in (model.default_optimizers() if sgd else ())
+        }
+        model.compile(optimizers)
+
+    @tf.function(jit_compile=False)
+    def step(batch):
+        strategy.run(model.train_step, args=(batch,))
+
+    replicas, losses = strategy.num_replicas_in_sync, []
+    for batch in batches:
+
+        def share(context, batch=batch):
+            return {
+                key: tf.split(value, replicas)[context.replica_id_in_sync_group]
+                for key, value in batch.items()
+            }
+
+        step(strategy.experimental_distribute_values_from_function(share))
+        losses.append(
+            [float(model.trackers[n].result()) for n in model.tracked]
+        )
+        model.reset_metrics()
+    assert int(model.step.numpy()) == STEPS
+    return np.array(losses), [v.numpy() for v in model.trainable_variables]
+
+
+@pytest.mark.parametrize(
+    ("name", "sgd"),
+    [
+        *((name, True) for name in MIRRORED),
+        ("autoencoder", False),
+        ("fden", False),
+    ],
+)
+def test_two_replicas_train_as_one(name, sgd, mirrored, narrow_ali):
+    probe = make(name)
+    batches = [testing.random_batch(probe, 4, seed) for seed in range(STEPS)]
+    one, weights = train(tf.distribute.get_strategy(), name, batches, sgd)
+    two, mirrored_weights = train(mirrored, name, batches, sgd)
+    np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-6)
+    if sgd:
+        for ours, theirs in zip(weights, mirrored_weights, strict=True):
+            np.testing.assert_allclose(theirs, ours, atol=1e-5)
+
+
+def test_replicas_draw_rows_of_one_global_draw(mirrored):
+    seed = tf.constant([1, 2])
+
+    @tf.function
+    def draw():
+        return mirrored.run(
+            lambda: (noise.normal([3, 2], seed), noise.uniform([3, 2], seed))
+        )
+
+    drawn = [
+        np.concatenate(mirrored.experimental_local_results(d)) for d in draw()
+    ]
+    np.testing.assert_array_equal(drawn[0], noise.normal([6, 2], seed))
+    np.testing.assert_array_equal(drawn[1], noise.uniform([6, 2], seed))

@@ -1,0 +1,96 @@
+import inspect
+
+import pytest
+
+from tfdisent import InputError
+from tfdisent import models
+from trainers import config
+from trainers import presets
+
+
+@pytest.mark.parametrize("model", sorted(config.CONFIGS))
+def test_fields_are_the_constructors_arguments(model):
+    # The dataclass exists so that TensorFlow need not be imported to read
+    # it; this keeps its defaults from drifting away.
+    built = config.build(model, "digits", preset="default")
+    defaults = config.CONFIGS[model](model=model, dataset="digits")
+    parameters = inspect.signature(models.get(model)).parameters
+    expected = {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if parameter.kind != parameter.VAR_KEYWORD
+        and name not in ("image_shape", "backbone")
+    }
+    assert config.model_arguments(defaults) == expected
+    assert config.from_dict(config.to_dict(built)) == built
+
+
+def test_every_registered_model_has_a_configuration():
+    assert set(config.CONFIGS) == set(models.MODELS)
+
+
+def test_every_preset_builds():
+    for model, by_dataset in presets.PRESETS.items():
+        for dataset, named in by_dataset.items():
+            for preset in named:
+                name = "omniglot" if dataset == "any" else dataset
+                built = config.build(model, name, preset)
+                for field, value in named[preset].items():
+                    assert getattr(built, field) == value
+
+
+def test_settings_are_parsed_by_type():
+    built = config.build(
+        "autoencoder",
+        "digits",
+        settings=["filters=8,16", "steps=1e3", "input_noise=.5", "grey=yes"],
+    )
+    assert built.filters == (8, 16)
+    assert built.steps == 1000
+    assert isinstance(built.steps, int)
+    assert built.input_noise == 0.5
+    assert built.grey is True
+    assert config.build("ali", "digits", settings=["norm=none"]).norm is None
+
+
+def test_later_wins():
+    built = config.build(
+        "fden", "digits", settings=["steps=7"], steps=5, seed=3
+    )
+    assert built.steps == 7
+    assert built.seed == 3
+    assert built.alignment == "cosine"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["gama=1"], "Did you mean 'gamma'"),
+        (["gamma=x"], "expected float"),
+        (["steps=1.5"], "expected int"),
+        (["steps=inf"], "expected int"),
+        (["grey=perhaps"], "expected bool"),
+        (["gamma"], "expected key=value"),
+        (["model=ali"], "no field 'model'"),
+        (["steps=0"], "steps must be at least 1"),
+        (["alignment=foo"], "relation, siamese, proto, cosine"),
+        (["precision=float8"], "expected one of float32"),
+    ],
+)
+def test_bad_settings_name_the_choices(settings, message):
+    with pytest.raises(InputError, match=message) as caught:
+        config.build("fden", "digits", settings=settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names():
+    with pytest.raises(InputError, match="Did you mean 'fden'"):
+        config.build("fdne", "digits")
+    with pytest.raises(InputError, match="Choices: default, paper"):
+        config.build("fden", "digits", preset="best")
+
+
+def test_stored_configuration_of_another_version_is_refused():
+    stored = config.to_dict(config.build("ali", "digits")) | {"lr": 1}
+    with pytest.raises(InputError, match="unknown keys lr"):
+        config.from_dict(stored)

@@ -1,0 +1,253 @@
+"""The training loop: exact resume, damaged state, losses that blow up."""
+
+import dataclasses
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdisent import InputError
+from tfdisent import data
+from trainers import config as configuration
+from trainers import rundir
+from trainers import train
+
+ROOT = pathlib.Path(__file__).parents[2]
+TINY = [
+    "filters=4,4",
+    "hidden=8",
+    "latent_dim=6",
+    "batch_size=8",
+    "log_every=2",
+    "checkpoint_every=2",
+    # Noise has to follow the step for a resumed run to be exact.
+    "code_noise=0.1",
+    "input_noise=0.1",
+]
+
+
+def tiny(steps, *settings, model="autoencoder"):
+    return configuration.build(
+        model, "digits", settings=[*TINY, f"steps={steps}", *settings]
+    )
+
+
+def fit_tiny(config, workdir, dataset):
+    return train.train_images(
+        config, workdir, dataset, tf.distribute.get_strategy()
+    )[0]
+
+
+def weights(model):
+    optimizer = model.optimizer_of["main"]
+    return [
+        v.numpy() for v in [*model.variables, *optimizer.variables]
+    ]
+
+
+def assert_same_weights(first, second):
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path, digits):
+    whole = fit_tiny(tiny(6), tmp_path / "whole", digits)
+    # --steps says where to stop, not what the run is.
+    stopped = fit_tiny(
+        tiny(3, "schedule_steps=6"), tmp_path / "parts", digits
+    )
+    assert int(stopped.step) == 3
+    resumed = fit_tiny(tiny(6), tmp_path / "parts", digits)
+    assert int(resumed.step) == 6
+    assert_same_weights(weights(whole), weights(resumed))
+    loaded = rundir.load_model(tmp_path / "parts")
+    images = np.random.default_rng(0).random((4, 32, 32, 1), np.float32)
+    np.testing.assert_array_equal(
+        loaded.encode(images)["z"], resumed.encode(images)["z"]
+    )
+
+
+def test_seeds_repeat_and_differ(tmp_path, digits):
+    runs = [
+        weights(fit_tiny(tiny(2, f"seed={seed}"), tmp_path / name, digits))
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    assert_same_weights(runs[0], runs[1])
+    assert not np.array_equal(runs[0][1], runs[2][1])
+
+
+COMMAND = [
+    sys.executable,
+    "-m",
+    "trainers.run",
+    "--model=autoencoder",
+    "--dataset=digits",
+    "--steps=40",
+    *[f"--set={s}" for s in TINY],
+    "--set=image_every=0",
+]
+
+
+def run_command(workdir, **options):
+    return subprocess.Popen(
+        [*COMMAND, f"--workdir={workdir}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
+    whole = run_command(tmp_path / "whole")
+    output, _ = whole.communicate()
+    assert whole.returncode == 0, output
+    killed = run_command(tmp_path / "killed")
+    # A random moment after the first checkpoint; the seed is the clock's, the
+    # result must not depend on it.
+    moment = random.randint(3, 30)
+    deadline = time.monotonic() + 120
+    for line in killed.stdout:
+        assert time.monotonic() < deadline
+        if line.startswith("step") and step_of(line) >= moment:
+            break
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    resumed = run_command(tmp_path / "killed")
+    output, _ = resumed.communicate()
+    assert resumed.returncode == 0, output
+    assert first_step(output) > 2
+    first, second = (
+        weights_on_disk(tmp_path / name) for name in ("whole", "killed")
+    )
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+
+def step_of(line):
+    return int(line.split()[1].split("/")[0].replace(",", ""))
+
+
+def first_step(output):
+    return next(
+        step_of(line) for line in output.splitlines() if line[:5] == "step "
+    )
+
+
+def weights_on_disk(run):
+    path = tf.train.latest_checkpoint(str(run / "checkpoints"))
+    reader = tf.train.load_checkpoint(path)
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if not name.startswith(("seconds", "save_counter", "_CHECKPOINTABLE"))
+    }
+
+
+def test_a_finished_run_does_not_train_again(tmp_path, digits):
+    first = fit_tiny(tiny(2), tmp_path, digits)
+    again = fit_tiny(tiny(2), tmp_path, digits)
+    assert_same_weights(weights(first), weights(again))
+
+
+def test_a_directory_of_another_run_is_refused(tmp_path, digits):
+    fit_tiny(tiny(2), tmp_path, digits)
+    with pytest.raises(InputError, match="latent_dim 6 there, 7 asked for"):
+        fit_tiny(tiny(2, "latent_dim=7"), tmp_path, digits)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    tmp_path, digits, capsys
+):
+    whole = fit_tiny(tiny(6), tmp_path / "whole", digits)
+    fit_tiny(tiny(4, "schedule_steps=6"), tmp_path / "run", digits)
+    newest = tmp_path / "run/checkpoints/ckpt-4.data-00000-of-00001"
+    newest.write_bytes(newest.read_bytes()[:100])
+    resumed = fit_tiny(tiny(6), tmp_path / "run", digits)
+    assert "ckpt-4 is damaged" in capsys.readouterr().out
+    assert_same_weights(weights(whole), weights(resumed))
+
+
+def test_only_damaged_checkpoints_are_said_to_be_so(tmp_path, digits):
+    fit_tiny(tiny(4), tmp_path, digits)
+    for path in (tmp_path / "checkpoints").glob("*.data*"):
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="No checkpoint .* can be read"):
+        fit_tiny(tiny(6, "schedule_steps=4"), tmp_path, digits)
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        rundir.load_model(tmp_path)
+
+
+def test_a_loss_that_becomes_nan_names_its_step(tmp_path, digits):
+    fit_tiny(tiny(2, "schedule_steps=9"), tmp_path, digits)
+    images = digits.splits["train"].take(np.arange(100))["image"].copy()
+    images[:] = np.nan
+    broken = dataclasses.replace(
+        digits, splits={"train": data.ArraySplit(images)}
+    )
+    with pytest.raises(InputError, match="at step 3.*ckpt-2") as caught:
+        fit_tiny(tiny(9), tmp_path, broken)
+    assert "\n" not in str(caught.value)
+    kept = rundir.load_model(tmp_path)
+    assert int(kept.step) == 2
+    assert np.all(np.isfinite(kept.variables[1].numpy()))
+
+
+def test_models_are_built_at_a_size_they_take():
+    from tfdisent import models
+
+    ali = models.get("ali")
+    assert train.model_shape(ali, (28, 28, 1)) == (32, 32, 1)
+    assert train.model_shape(ali, (64, 64, 3)) == (64, 64, 3)
+    assert train.model_shape(ali, (105, 105, 1)) == (64, 64, 1)
+
+
+def test_validation_classes_leave_the_training_set(digits):
+    config = configuration.build("fden", "digits")
+    fit, test = train.few_shot_splits(config, digits)
+    assert set(fit.labels) == {0, 1, 2, 3, 4}
+    assert set(test.labels) == {5, 6, 7, 8, 9}
+    config = dataclasses.replace(config, evaluation_split="validation")
+    fit, test = train.few_shot_splits(config, digits)
+    assert set(fit.labels) == {0, 1, 2}
+    assert set(test.labels) == {3, 4}
+
+
+def test_a_data_set_without_classes_has_no_episodes():
+    config = configuration.build("fden", "sprites")
+    with pytest.raises(InputError, match="no classes to draw episodes from"):
+        train.few_shot_splits(config, data.load("sprites"))
+
+
+def test_the_cache_survives_a_damaged_file(tmp_path):
+    cache = train.Cache(tmp_path)
+    expected = np.arange(6.0)
+    np.testing.assert_array_equal(cache.get("x", lambda: expected), expected)
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY damaged")
+    np.testing.assert_array_equal(cache.get("x", lambda: expected), expected)
+
+
+def test_progress_says_rate_and_time_left():
+    lines = []
+    progress = train.Progress(100, 8, write=lines.append)
+    progress(10, {"loss": 1.0})
+    progress(20, {"loss": 0.5})
+    assert lines[0] == "step 10/100  loss 1"
+    assert "steps/s" in lines[1]
+    assert "left" in lines[1]
+    assert lines[1].endswith("loss 0.5")

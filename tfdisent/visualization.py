@@ -1,0 +1,779 @@
+"""Pictures of what the parts of a model do: uint8 `[H, W, 3]` arrays.
+
+Everything follows from the contract of `tfdisent.models.base`, nothing is
+written anywhere. Images given are float `[B, H, W, C]` in [0, 1] or uint8,
+grey or RGB; small ones are enlarged by whole factors, so that a pixel of the
+model stays a sharp square.
+
+```python
+parts = visualization.encode(model, image[None])
+picture = visualization.traversal(model, parts)
+```
+"""
+
+import functools
+import io
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from PIL import ImageDraw
+from PIL import ImageFont
+from sklearn.manifold import TSNE
+
+from tfdisent.data import pipeline
+
+# Pictures are enlarged while they stay within this; larger images are not cut.
+WIDTH, HEIGHT = 960, 1300
+PADDING = 2
+# Between groups of cells, and between cells and what is written beside them.
+GAP = 8
+WHITE, INK = 255, 70
+FONT_SIZE = 13
+# Rows of a traversal after which its parts go into another column.
+ROWS = 20
+# Codes or images that go through a model at once.
+BATCH = 128
+# Share of the codes left out at either end of a data-driven traversal.
+TAIL = 0.02
+
+# ---- arrays ------------------------------------------------------------------
+
+
+def to_pixels(images):
+    """Images as uint8 RGB; what is not a number becomes black.
+
+    Args:
+      images: uint8, or float in [0, 1] (clipped), `[..., H, W, 1 or 3]`.
+
+    Returns:
+      uint8 `[..., H, W, 3]`.
+
+    Raises:
+      ValueError: another number of channels.
+    """
+    images = np.asarray(images)
+    if images.ndim < 3 or images.shape[-1] not in (1, 3):
+        raise ValueError(
+            "images must be [..., height, width, 1 or 3]. Received shape "
+            f"{images.shape}."
+        )
+    if images.dtype != np.uint8:
+        images = np.nan_to_num(images.astype(np.float32)).clip(0, 1)
+        images = np.round(255 * images).astype(np.uint8)
+    return np.repeat(images, 3 // images.shape[-1], axis=-1)
+
+
+def tile(images, columns, padding=PADDING, zoom=1):
+    """Images side by side, row by row, white between them, none around.
+
+    Args:
+      images: `[N, H, W, 1 or 3]`, N at least 1, as `to_pixels` takes them.
+      columns: images a row; what is left of the last row is white.
+      padding: pixels between images, of the picture.
+      zoom: factor by which every image is enlarged, at least 1.
+
+    Returns:
+      uint8 `[rows (zoom H + padding) - padding, columns (zoom W + padding) -
+      padding, 3]`.
+
+    Raises:
+      ValueError: no images, fewer than one column, or a zoom below 1.
+    """
+    images = to_pixels(images)
+    if images.ndim != 4 or not len(images) or columns < 1 or zoom < 1:
+        raise ValueError(
+            "tile needs images [N >= 1, H, W, C], columns >= 1 and zoom >= 1. "
+            f"Received: shape {images.shape}, columns={columns}, zoom={zoom}."
+        )
+    images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    count, height, width, _ = images.shape
+    rows = -(-count // columns)
+    cells = np.full(
+        (rows * columns, height + padding, width + padding, 3), WHITE, np.uint8
+    )
+    cells[:count, :height, :width] = images
+    height, width = cells.shape[1:3]
+    sheet = cells.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * height, columns * width, 3)
+    return sheet[: rows * height - padding, : columns * width - padding]
+
+
+def zoom_to_fit(height, width):
+    """The largest whole factor that keeps a picture of this size in view."""
+    return max(1, min(HEIGHT // height, WIDTH // width))
+
+
+def place(picture, height, width, down=0.5, across=0.5):
+    """A picture on white canvas; what does not fit is cut off.
+
+    Args:
+      picture: uint8 `[h, w, 3]`.
+      height, width: of the canvas.
+      down, across: where the white goes; 0 puts the picture at the top and
+        left, 1 at the bottom and right.
+
+    Returns:
+      uint8 `[height, width, 3]`.
+    """
+    picture = picture[:height, :width]
+    canvas = np.full((height, width, 3), WHITE, np.uint8)
+    top = round(down * (height - picture.shape[0]))
+    left = round(across * (width - picture.shape[1]))
+    canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = (
+        picture
+    )
+    return canvas
+
+
+def stack(pictures, gap=GAP, across=0.0):
+    """Pictures below each other, `gap` white pixels between them."""
+    width = max(p.shape[1] for p in pictures)
+    rows = []
+    for picture in pictures:
+        rows.append(np.full((gap, width, 3), WHITE, np.uint8))
+        rows.append(place(picture, len(picture), width, across=across))
+    return np.concatenate(rows[1:])
+
+
+def beside(pictures, gap=GAP, down=0.0):
+    """Pictures next to each other, `gap` white pixels between them."""
+    turned = [p.swapaxes(0, 1) for p in pictures]
+    return stack(turned, gap, across=down).swapaxes(0, 1)
+
+
+# ---- text --------------------------------------------------------------------
+
+
+@functools.cache
+def _font():
+    return ImageFont.load_default(FONT_SIZE)
+
+
+def text(string):
+    """A line of text, uint8 `[line height, w, 3]`; every line equally high."""
+    font = _font()
+    width = max(1, int(np.ceil(font.getlength(string))))
+    canvas = Image.new("L", (width, sum(font.getmetrics())), WHITE)
+    ImageDraw.Draw(canvas).text((0, 0), string, fill=INK, font=font)
+    return to_pixels(np.asarray(canvas)[..., None])
+
+
+def _headings(strings, width, padding=PADDING):
+    """Texts centred over columns of this width."""
+    lines = [text(s) for s in strings]
+    return beside([place(t, len(t), width) for t in lines], padding)
+
+
+def _row_names(strings, height, padding=PADDING):
+    """Texts to the left of rows of this height."""
+    lines = [text(s) for s in strings]
+    width = max(t.shape[1] for t in lines)
+    return stack([place(t, height, width, across=1) for t in lines], padding)
+
+
+def _bracket(height):
+    """A bracket open to the right, uint8 `[height, 6, 3]`."""
+    bracket = np.full((height, 6, 3), WHITE, np.uint8)
+    bracket[:, 0] = bracket[0] = bracket[-1] = INK
+    return bracket
+
+
+def _bracketed(name, rows, width):
+    """Rows with a bracket and a name `width` pixels wide on their left."""
+    height = len(rows)
+    name = place(text(name), height, width, across=1)
+    return beside([name, _bracket(height), rows], GAP // 2)
+
+
+# ---- models ------------------------------------------------------------------
+
+
+def encode(model, images, labels=None):
+    """Parts of images, encoded in small batches.
+
+    Args:
+      model: a `PartsModel`.
+      images: `[B, H, W, C]`, float in [0, 1] or uint8.
+      labels: int `[B]`, used where the model `takes_label`.
+
+    Returns:
+      {part: float32 `[B, *shape]`} as NumPy arrays.
+    """
+    images = pipeline.to_float(images)
+    batches = []
+    for start in range(0, len(images), BATCH):
+        rows = slice(start, start + BATCH)
+        given = (labels[rows],) if model.takes_label else ()
+        batches.append(model.encode(images[rows], *given))
+    return {
+        part: np.concatenate([np.asarray(b[part], np.float32) for b in batches])
+        for part in model.parts
+    }
+
+
+def decode(model, parts):
+    """Images `[B, H, W, C]` of {part: `[B, *shape]`}, in small batches."""
+    count = len(next(iter(parts.values())))
+    batches = [
+        model.decode(**{n: p[s : s + BATCH] for n, p in parts.items()})
+        for s in range(0, count, BATCH)
+    ]
+    return np.concatenate([np.asarray(b, np.float32) for b in batches])
+
+
+def whole_units(model):
+    """Names of the units that are parts, not single entries of one."""
+    return [
+        name
+        for name, references in model.units.items()
+        if all(reference in model.parts for reference in references)
+    ]
+
+
+def widest_units(model, codes, most=8):
+    """The units to look at: whole parts first, then those that vary most.
+
+    Args:
+      model: a `PartsModel`.
+      codes: {part: `[N, *shape]`}.
+      most: how many at most.
+
+    Returns:
+      Names, in the model's order.
+    """
+    spread = np.zeros(len(model.units))
+    for part, owner in model.unit_of_entry().items():
+        variance = np.var(codes[part], axis=0)
+        np.add.at(spread, np.broadcast_to(owner, variance.shape), variance)
+    names = list(model.units)
+    whole = np.isin(names, whole_units(model))
+    chosen = np.lexsort((-spread, ~whole))[:most]
+    return [names[i] for i in sorted(chosen)]
+
+
+def _mixed(model, source, target, weights):
+    """Images of mixed parts; `weights` is `[B, len(units)]`."""
+    mixed = model.mix(source, target, np.asarray(weights, np.float32))
+    return decode(model, {n: np.asarray(p) for n, p in mixed.items()})
+
+
+def _repeat(parts, count):
+    return {name: np.repeat(part, count, axis=0) for name, part in parts.items()}
+
+
+# ---- reconstructions and samples ---------------------------------------------
+
+
+def reconstructions(model, images, labels=None, columns=10):
+    """Images above, what the model makes of them below.
+
+    Args:
+      model: a `PartsModel`.
+      images: `[N, H, W, C]`.
+      labels: int `[N]`, where the model `takes_label`.
+      columns: images a row.
+
+    Returns:
+      uint8 `[H', W', 3]`.
+    """
+    restored = decode(model, encode(model, images, labels))
+    columns = min(columns, len(images))
+    height, width = images.shape[1:3]
+    blocks = -(-len(images) // columns)
+    zoom = zoom_to_fit(2 * blocks * height, columns * width)
+    names = _row_names(["input", "decoded"], zoom * height)
+    pairs = []
+    for start in range(0, len(images), columns):
+        rows = slice(start, start + columns)
+        pair = [tile(i[rows], columns, zoom=zoom) for i in (images, restored)]
+        pairs.append(beside([names, stack(pair, PADDING)]))
+    return stack(pairs)
+
+
+def samples(model, seed=0, count=64, columns=8):
+    """Images from the prior.
+
+    Args:
+      model: a `PartsModel` with `sample`.
+      seed: int; image i follows (seed, i) alone.
+      count, columns: how many images, in all and a row.
+
+    Returns:
+      uint8 `[H', W', 3]`.
+
+    Raises:
+      ValueError: the model has no prior.
+    """
+    if model.sample is None:
+        raise ValueError(f"{type(model).__name__} has no prior to sample.")
+    seeds = np.stack([np.full(count, seed), np.arange(count)], axis=1)
+    seeds = seeds.astype(np.int32)
+    images = np.concatenate(
+        [
+            np.asarray(model.sample(seeds[s : s + BATCH]), np.float32)
+            for s in range(0, count, BATCH)
+        ]
+    )
+    columns = min(columns, count)
+    height, width = images.shape[1:3]
+    zoom = zoom_to_fit(-(-count // columns) * height, columns * width)
+    return tile(images, columns, zoom=zoom)
+
+
+# ---- traversals --------------------------------------------------------------
+
+
+class Strip(NamedTuple):
+    """Traversed entries of one part.
+
+    Attributes:
+      part: its name.
+      entries: their numbers in the part, `[n]`.
+      images: float32 `[n, steps, H, W, C]`.
+    """
+
+    part: str
+    entries: list
+    images: np.ndarray
+
+
+def widest_entries(model, codes=None, most=16):
+    """The entries to traverse, of every part of rank 1.
+
+    Args:
+      model: a `PartsModel`.
+      codes: {part: `[N, n]`}; the entries that vary most are taken. None
+        takes the first ones.
+      most: entries a part.
+
+    Returns:
+      {part: int `[n]`}, in ascending order.
+    """
+    chosen = {}
+    for part, shape in model.parts.items():
+        if len(shape) != 1:
+            continue
+        spread = np.zeros(shape) if codes is None else np.std(codes[part], 0)
+        order = np.argsort(-spread, kind="stable")
+        chosen[part] = np.sort(order[:most])
+    return chosen
+
+
+def traverse(
+    model, start, codes=None, steps=7, span=None, most=16, dimensions=None
+):
+    """Moves one entry of the code at a time, everything else held.
+
+    The way leads from the low end over the entry as it is to the high end,
+    so with an odd number of steps the middle is the unchanged reconstruction.
+
+    Args:
+      model: a `PartsModel`.
+      start: parts of one image, {part: `[1, *shape]`}.
+      codes: parts of many images, {part: `[N, *shape]`}: they say which
+        entries vary, and how far.
+      steps: images an entry, at least 2.
+      span: the ends are -span and span; None takes nearly the range of
+        `codes`, or 2.5 standard deviations of a normal prior without them.
+      most: entries a part.
+      dimensions: {part: entries}, in place of the widest ones.
+
+    Returns:
+      A list of `Strip`, one a part of rank 1.
+
+    Raises:
+      ValueError: fewer than 2 steps, or no part of rank 1.
+    """
+    if steps < 2:
+        raise ValueError(f"steps must be at least 2. Received: {steps}")
+    chosen = dimensions or widest_entries(model, codes, most)
+    if not chosen:
+        raise ValueError(f"No part of {model.parts} is a code of numbers.")
+    strips = []
+    for part, entries in chosen.items():
+        entries = np.asarray(entries)
+        way = _way(
+            start[part][0, entries],
+            None if codes is None else codes[part][:, entries],
+            steps,
+            span,
+        )
+        moved = _repeat(start, len(entries) * steps)
+        rows = np.arange(len(entries) * steps)
+        moved[part][rows, np.repeat(entries, steps)] = way.ravel()
+        images = decode(model, moved)
+        images = images.reshape(len(entries), steps, *images.shape[1:])
+        strips.append(Strip(part, list(entries), images))
+    return strips
+
+
+def _way(value, codes, steps, span):
+    """Values of entries on their way, `[n, steps]`; see `traverse`."""
+    if span is None and codes is not None:
+        low, high = np.quantile(codes, (TAIL, 1 - TAIL), axis=0)
+    else:
+        reach = 2.5 if span is None else span
+        low, high = np.full_like(value, -reach), np.full_like(value, reach)
+    # Beyond the range, the entry itself is the end.
+    low, high = np.minimum(low, value), np.maximum(high, value)
+    position = np.linspace(-1, 1, steps)
+    ends = np.where(position < 0, low[:, None], high[:, None])
+    return value[:, None] + np.abs(position) * (ends - value[:, None])
+
+
+def traversal(model, start, codes=None, steps=7, span=None, **options):
+    """The picture of a traversal: a row an entry, a bracket a part.
+
+    Args:
+      model: a `PartsModel`.
+      start, codes, steps, span, **options: as `traverse` takes them.
+
+    Returns:
+      uint8 `[H', W', 3]`.
+    """
+    strips = traverse(model, start, codes, steps, span, **options)
+    ends = ("low", "high") if span is None else (f"{-span:g}", f"{span:g}")
+    heads = [""] * steps
+    heads[0], heads[-1] = ends
+    if steps % 2:
+        heads[steps // 2] = "as is"
+    columns = _columns_of(strips)
+    rows = max(sum(len(s.entries) for s in column) for column in columns)
+    height, width = strips[0].images.shape[2:4]
+    zoom = zoom_to_fit(rows * height, len(columns) * steps * width)
+    top = _headings(heads, zoom * width)
+    return beside(
+        [
+            stack([top, *_groups(column, zoom, steps)], across=1)
+            for column in columns
+        ],
+        4 * GAP,
+    )
+
+
+def _columns_of(strips):
+    """Strips spread over as many columns as a picture of `ROWS` rows needs."""
+    lengths = np.array([len(s.entries) for s in strips])
+    count = min(len(strips), -(-int(lengths.sum()) // ROWS))
+    middles = np.cumsum(lengths) - lengths / 2
+    owner = (middles * count / lengths.sum()).astype(int)
+    columns = [
+        [strips[i] for i in np.flatnonzero(owner == c)] for c in range(count)
+    ]
+    return [column for column in columns if column]
+
+
+def _groups(strips, zoom, columns):
+    """Named and bracketed rows of every strip."""
+    width = max(text(strip.part).shape[1] for strip in strips)
+    groups = []
+    for strip in strips:
+        images = strip.images.reshape(-1, *strip.images.shape[2:])
+        names = _row_names(
+            [str(entry) for entry in strip.entries], zoom * images.shape[1]
+        )
+        sheet = tile(images, columns, zoom=zoom)
+        rows = beside([names, sheet], GAP // 2)
+        groups.append(_bracketed(strip.part, rows, width))
+    return groups
+
+
+def traversal_frames(model, start, codes=None, steps=13, span=None, **options):
+    """A traversal as moving pictures: every entry a cell, there and back.
+
+    Args:
+      model: a `PartsModel`.
+      start, codes, steps, span, **options: as `traverse` takes them.
+
+    Returns:
+      uint8 `[2 steps - 2, H', W', 3]`, for `animation`.
+    """
+    strips = traverse(model, start, codes, steps, span, **options)
+    height, width = strips[0].images.shape[2:4]
+    columns = min(8, max(len(s.entries) for s in strips))
+    rows = sum(-(-len(s.entries) // columns) for s in strips)
+    zoom = zoom_to_fit(rows * height, columns * width)
+    name_width = max(text(s.part).shape[1] for s in strips)
+    frames = [
+        stack(
+            [
+                _bracketed(
+                    strip.part,
+                    tile(strip.images[:, step], columns, zoom=zoom),
+                    name_width,
+                )
+                for strip in strips
+            ]
+        )
+        for step in range(steps)
+    ]
+    return np.stack(frames + frames[-2:0:-1])
+
+
+def animation(frames, milliseconds=90):
+    """Frames as an endless GIF.
+
+    Args:
+      frames: uint8 `[T, H, W, 3]`.
+      milliseconds: how long each is shown.
+
+    Returns:
+      bytes of the file.
+    """
+    images = [Image.fromarray(frame) for frame in frames]
+    file = io.BytesIO()
+    images[0].save(
+        file,
+        format="GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=milliseconds,
+        loop=0,
+    )
+    return file.getvalue()
+
+
+# ---- mixing two images -------------------------------------------------------
+
+
+def swap_grid(
+    model, sources, targets, units=None, source_labels=None, target_labels=None
+):
+    """Every source with a unit of every target, a grid a unit.
+
+    Args:
+      model: a `PartsModel`.
+      sources: `[S, H, W, C]`, the rows.
+      targets: `[T, H, W, C]`, the columns.
+      units: names; None takes those that are whole parts, or the first 8
+        where there are none.
+      source_labels, target_labels: where the model `takes_label`.
+
+    Returns:
+      uint8 `[H', W', 3]`.
+    """
+    names = list(model.units)
+    units = units or whole_units(model) or names[:8]
+    rows, columns = len(sources), len(targets)
+    # Cell i, j at row i T + j: source i, target j.
+    first = _repeat(encode(model, sources, source_labels), columns)
+    second = encode(model, targets, target_labels)
+    second = {n: np.concatenate([p] * rows) for n, p in second.items()}
+    height, width = sources.shape[1:3]
+    across = int(np.ceil(np.sqrt(len(units))))
+    down = -(-len(units) // across)
+    zoom = zoom_to_fit(
+        down * (rows + 1) * height, across * (columns + 1) * width
+    )
+    top = tile(targets, columns, zoom=zoom)
+    left = tile(sources, 1, zoom=zoom)
+    corner = place(top[:0], zoom * height, zoom * width)
+    panels = []
+    for unit in units:
+        mix = np.zeros((rows * columns, len(names)))
+        mix[:, names.index(unit)] = 1
+        cells = _mixed(model, first, second, mix)
+        body = tile(cells, columns, zoom=zoom)
+        panels.append(
+            stack(
+                [
+                    text(f"{unit} from the top, the rest from the left"),
+                    beside([corner, top]),
+                    beside([left, body]),
+                ]
+            )
+        )
+    lines = [
+        beside(panels[start : start + across], 4 * GAP)
+        for start in range(0, len(panels), across)
+    ]
+    return stack(lines, 3 * GAP)
+
+
+def interpolation(
+    model, first, second, steps=9, units=None, first_label=None,
+    second_label=None,
+):
+    """From one image to another, all units together and each alone.
+
+    Args:
+      model: a `PartsModel`.
+      first, second: one image each, `[H, W, C]`.
+      steps: decoded images a row, ends included.
+      units: names of units that get a row of their own; None takes those that
+        are whole parts, where there are several.
+      first_label, second_label: ints, where the model `takes_label`.
+
+    Returns:
+      uint8 `[H', W', 3]`: `first`, the way, `second` in every row.
+    """
+    names = list(model.units)
+    whole = whole_units(model)
+    units = units or (whole if len(whole) > 1 else [])
+    moving = [np.ones(len(names))]
+    moving += [np.eye(len(names))[names.index(unit)] for unit in units]
+    weights = np.linspace(0, 1, steps)[:, None]
+    mix = np.concatenate([weights * direction for direction in moving])
+    source = encode(model, first[None], [first_label])
+    target = encode(model, second[None], [second_label])
+    cells = _mixed(model, _repeat(source, len(mix)), _repeat(target, len(mix)),
+                   mix)
+    height, width = first.shape[:2]
+    rows = len(moving)
+    zoom = zoom_to_fit(rows * height, (steps + 2) * width)
+    return beside(
+        [
+            _row_names(["all", *units], zoom * height),
+            tile(np.stack([first] * rows), 1, zoom=zoom),
+            tile(cells, steps, zoom=zoom),
+            tile(np.stack([second] * rows), 1, zoom=zoom),
+        ]
+    )
+
+
+def translation_grid(
+    model, first, second, weights=(0, 0.5, 1), first_labels=None,
+    second_labels=None,
+):
+    """Seed 002's figures 4-8: both factors interpolated between two images.
+
+    For a pair A, B: A and its reconstruction at the top left, the grid of
+    mixtures with the first unit going from A to B downwards and the second to
+    the right, B and its reconstruction at the bottom right. The
+    reconstructions are the backbone's own where the model has one.
+
+    Args:
+      model: a `PartsModel` of two units.
+      first, second: `[N, H, W, C]`, A and B of every pair.
+      weights: what B contributes, along either side of the grid.
+      first_labels, second_labels: where the model `takes_label`.
+
+    Returns:
+      uint8 `[H', W', 3]`, the pairs below each other.
+
+    Raises:
+      ValueError: the model has not exactly two units.
+    """
+    if len(model.units) != 2:
+        raise ValueError(
+            "A translation grid needs a model of two units. Received: "
+            f"{list(model.units)}"
+        )
+    side = len(weights)
+    source = encode(model, first, first_labels)
+    target = encode(model, second, second_labels)
+    mix = [(down, right) for down in weights for right in weights]
+    cells = _mixed(
+        model,
+        _repeat(source, side**2),
+        _repeat(target, side**2),
+        mix * len(first),
+    )
+    cells = cells.reshape(len(first), side, side, *cells.shape[1:])
+    plain_first = _plain(model, first, source)
+    plain_second = _plain(model, second, target)
+    height, width = cells.shape[3:5]
+    zoom = zoom_to_fit(len(first) * side * height, (side + 4) * width)
+    numbers = [f"{weight:g}" for weight in weights]
+    names = _row_names(numbers, zoom * height)
+    pictures = []
+    for pair, grid in enumerate(cells):
+        blank = np.full_like(grid[:, :1], 1.0)
+        left, right = np.repeat(blank, 2, 1), np.repeat(blank, 2, 1)
+        left[0] = pipeline.to_float(first[pair]), plain_first[pair]
+        right[-1] = plain_second[pair], pipeline.to_float(second[pair])
+        sheet = np.concatenate([left, grid, right], axis=1)
+        sheet = sheet.reshape(-1, *sheet.shape[2:])
+        sheet = tile(sheet, side + 4, zoom=zoom)
+        pictures.append(beside([names, sheet]))
+    down, across = model.units
+    top = _headings(
+        ["A", "decoded", *numbers, "decoded", "B"], zoom * width
+    )
+    title = text(f"share of B: {down} down, {across} to the right")
+    title = place(title, len(title), top.shape[1])
+    return stack([title, top, *pictures], across=1)
+
+
+def _plain(model, images, parts):
+    """Reconstructions without the model's own factors, where it has a plug."""
+    if getattr(model, "backbone", None) is None:
+        return decode(model, parts)
+    return np.concatenate(
+        [
+            np.asarray(model.decode_codes(model.codes(batch)), np.float32)
+            for batch in np.split(
+                pipeline.to_float(images), range(BATCH, len(images), BATCH)
+            )
+        ]
+    )
+
+
+# ---- maps of codes -----------------------------------------------------------
+
+
+def tsne(codes, labels, title="", side=480):
+    """Codes in the plane (van der Maaten and Hinton, JMLR 2008).
+
+    Args:
+      codes: `[N, n]`, N at least 4.
+      labels: int `[N]`, one colour a class; a legend up to 10 classes.
+      title: written above.
+      side: of the picture, in pixels.
+
+    Returns:
+      uint8 `[side, side, 3]`; the same codes give the same picture.
+
+    Raises:
+      ValueError: fewer than 4 codes.
+    """
+    codes = np.asarray(codes, np.float32).reshape(len(codes), -1)
+    if len(codes) < 4:
+        raise ValueError(f"t-SNE needs 4 codes. Received: {len(codes)}")
+    plane = TSNE(
+        perplexity=min(30, (len(codes) - 1) / 3),
+        # A single number has no second principal component.
+        init="pca" if min(codes.shape) > 1 else "random",
+        random_state=0,
+        n_jobs=1,
+    ).fit_transform(codes)
+    figure = Figure(figsize=(side / 100, side / 100), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.02, 0.02, 0.96, 0.9))
+    classes = np.unique(labels)
+    few = len(classes) <= 10
+    colours = colormaps["tab10" if few else "nipy_spectral"]
+    for number, label in enumerate(classes):
+        rows = np.asarray(labels) == label
+        axes.scatter(
+            *plane[rows].T,
+            s=30,
+            color=colours(number if few else number / len(classes)),
+            edgecolors="white",
+            linewidths=0.5,
+            label=str(label),
+        )
+    if few and len(classes) > 1:
+        axes.legend(fontsize=8, loc="best", handletextpad=0.1)
+    axes.set(title=title, xticks=[], yticks=[])
+    axes.spines[:].set_color("0.8")
+    axes.margins(0.06)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def tsne_of_parts(codes, labels):
+    """`tsne` of several parts side by side.
+
+    Args:
+      codes: {name: `[N, n]`}.
+      labels: int `[N]`.
+
+    Returns:
+      uint8 `[H', W', 3]`.
+    """
+    return beside([tsne(c, labels, title=n) for n, c in codes.items()], GAP)
