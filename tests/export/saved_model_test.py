@@ -534,11 +534,15 @@ def test_training_state_is_neither_changed_nor_exported(tmp_path):
 
 def test_a_mirrored_model_is_exported(tmp_path, mirrored):
     with mirrored.scope():
-        model = autoencoder()
+        model = Labelled()
     version = saved_model.export_model(model, tmp_path / "m")
     loaded = tf.saved_model.load(str(version))
-    image = images(model.image_shape)
-    assert_close(loaded.signatures["encode"](image=image), model.encode(image))
+    inputs = {
+        "image": images(model.image_shape),
+        "label": tf.constant([1, 2]),
+    }
+    received = loaded.signatures["encode"](**inputs)
+    assert_close(received, model.encode(**inputs))
 
 
 def test_mixed_precision_is_refused(tmp_path):

@@ -19,6 +19,7 @@ VALIDATION_ALPHABETS = (
     "Mkhedruli_(Georgian)",
 )
 ROTATIONS = 4
+SIDE = 105  # Pixels, as drawn.
 
 
 def omniglot(data_dir=None, size=32):
@@ -35,12 +36,12 @@ def omniglot(data_dir=None, size=32):
     Source: seed 002, 5.1; Lake et al., Science 2015.
     """
     found = tfds.builder("omniglot", data_dir)
-    crop = tfds.square_crop(size)
+    shrink = tfds.resize_all(SIDE, size)
     images, others = tfds.read(
         found,
         "train+test",
         # Stored as three equal channels.
-        convert=lambda images: crop(images[..., :1]),
+        keep=lambda images: shrink(images[..., :1]),
     )
     ink = 255 - images
     # Quarter turns as a new axis behind the image's: [N, 4, H, W, 1].

@@ -74,18 +74,19 @@ def _not_prepared(name, data_dir, error):
     )
 
 
-def read(found, split, convert=None, pack=None):
+def read(found, split, convert=None, keep=None):
     """Reads a whole split into memory.
 
     Args:
       found: a prepared builder of examples with an `image`.
       split: a TFDS split name, `"train+test"` included.
-      convert: uint8 images -> uint8 images of one shape, traced by tf.data;
-        `[B, h, w, C]` where they have one shape already, else `[h, w, C]`.
-      pack: uint8 `[B, H, W, C]` -> array `[B, ...]` kept instead, or None.
+      convert: a uint8 image tensor `[h, w, C]` -> one of the common shape
+        `[H, W, C]`, traced by tf.data; None where they have one.
+      keep: uint8 array `[B, H, W, C]` -> the array `[B, ...]` to keep of it;
+        all of it when None.
 
     Returns:
-      `(images, others)`: uint8 `[N, H, W, C]`, or what `pack` made of it, and
+      `(images, others)`: uint8 `[N, H, W, C]`, or what `keep` made of it, and
       a dict of the scalar integer features as arrays `[N]`. The order is that
       on disk, so it is the same at every call.
 
@@ -95,33 +96,28 @@ def read(found, split, convert=None, pack=None):
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    features = found.info.features
     scalars = [
         name
-        for name, feature in features.items()
+        for name, feature in found.info.features.items()
         if feature.shape == () and np.issubdtype(feature.np_dtype, np.integer)
     ]
+    wanted = {name: True for name in ["image", *scalars]}
     data = found.as_dataset(
         split=split,
-        decoders=tfds.decode.PartialDecoding(
-            {name: True for name in ["image", *scalars]}
-        ),
+        decoders=tfds.decode.PartialDecoding(wanted),
         read_config=tfds.ReadConfig(try_autocache=False),
     )
-    steps = [lambda data: data.batch(READ_BATCH)]
     if convert:
-        converted = lambda e: {**e, "image": convert(e["image"])}  # noqa: E731
-        steps.append(lambda data: data.map(converted, num_parallel_calls=2))
-    if None in features["image"].shape:
-        steps.reverse()
-    for step in steps:
-        data = step(data)
+        data = data.map(
+            lambda example: {**example, "image": convert(example["image"])},
+            num_parallel_calls=2,
+        )
     # Filled in place: a list of batches would need the memory twice.
     images, others, done = None, [], 0
     try:
-        for batch in data.as_numpy_iterator():
+        for batch in data.batch(READ_BATCH).as_numpy_iterator():
             rows = batch.pop("image")
-            rows = pack(rows) if pack else rows
+            rows = keep(rows) if keep else rows
             if images is None:
                 count = found.info.splits[split].num_examples
                 images = np.empty((count, *rows.shape[1:]), rows.dtype)
@@ -203,62 +199,54 @@ def oxford_flowers102(data_dir=None, size=64):
     )
 
 
-def square_crop(size, box=None):
-    """Images -> their largest central square (or `box`), `size` x `size`.
-
-    Args:
-      size: side in pixels.
-      box: `(top, left, height, width)` in the original's pixels, or None.
-
-    Returns:
-      A function for `read`.
-    """
+def square_crop(size):
+    """A `convert` of `read`: the largest central square at `size` x `size`."""
     import tensorflow as tf
 
-    def convert(images):
-        top, left, height, width = box or _central_square(images)
-        images = images[..., top : top + height, left : left + width, :]
-        images = tf.round(_lanczos(images, size))
-        images = tf.saturate_cast(images, tf.uint8)
-        return tf.ensure_shape(images, (*images.shape[:-3], size, size, None))
+    def convert(image):
+        height, width, _ = tf.unstack(tf.shape(image))
+        side = tf.minimum(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        image = image[top : top + side, left : left + side]
+        image = tf.saturate_cast(
+            tf.round(_lanczos(image, (size, size))), tf.uint8
+        )
+        return tf.ensure_shape(image, (size, size, None))
 
     return convert
 
 
-def _central_square(images):
-    """`(top, left, side, side)`: tensors where the size is not yet known."""
-    import tensorflow as tf
-
-    height, width = images.shape[-3:-1]
-    if height == width and height:
-        return 0, 0, height, width
-    height, width, _ = tf.unstack(tf.shape(images)[-3:])
-    side = tf.minimum(height, width)
-    return (height - side) // 2, (width - side) // 2, side, side
-
-
-def _lanczos(images, size):
-    """Images at `size` x `size`, float32, Lanczos with antialiasing.
+def resize_all(side, size):
+    """A `keep` of `read`: squares of one size at another, Lanczos.
 
     TensorFlow's resize builds its filter anew for every image. The filter is
-    linear: what it does to the unit matrix is all it does, and where images
-    have one shape two products apply it to a batch in a fraction of the time.
+    linear, so what it does to the unit matrix is all it does, and two products
+    apply it to many images in a fraction of the time.
+
+    Args:
+      side, size: pixels, before and after.
+
+    Returns:
+      A function from uint8 `[B, side, side, C]` to uint8 `[B, size, size, C]`.
     """
     import tensorflow as tf
 
-    def resize(images, shape):
-        return tf.image.resize(images, shape, "lanczos3", antialias=True)
+    unit = tf.eye(side)[..., None]
+    rows = _lanczos(unit, (size, side))[..., 0].numpy()
 
-    def weights(side):
-        with tf.init_scope():  # Once, not for every batch.
-            return resize(tf.eye(side)[..., None], (size, side))[..., 0].numpy()
+    def keep(images):
+        planes = np.moveaxis(images, -1, 1).astype(np.float32)
+        planes = rows @ planes @ rows.T
+        return np.moveaxis(np.rint(planes).clip(0, 255).astype(np.uint8), 1, -1)
 
-    if None in images.shape[-3:-1]:
-        return resize(images, (size, size))
-    height, width = images.shape[-3:-1]
-    planes = tf.transpose(tf.cast(images, tf.float32), (0, 3, 1, 2))
-    planes = weights(height) @ planes @ weights(width).T
-    return tf.transpose(planes, (0, 2, 3, 1))
+    return keep
+
+
+def _lanczos(images, shape):
+    """Images at another size, float32, antialiased."""
+    import tensorflow as tf
+
+    return tf.image.resize(images, shape, "lanczos3", antialias=True)
 
 
 def celeb_a(data_dir=None, size=64):
@@ -271,28 +259,32 @@ def celeb_a(data_dir=None, size=64):
     bottom 193 of 178x218 pixels).
     """
     found = builder("celeb_a", data_dir)
-    convert = square_crop(size, box=(45, 15, 148, 148))
+    shrink = resize_all(148, size)
+
+    def keep(images):
+        return shrink(images[:, 45:193, 15:163])
+
     return Dataset(
         name="celeb_a",
         splits={
-            split: ArraySplit(read(found, split, convert=convert)[0])
+            split: ArraySplit(read(found, split, keep=keep)[0])
             for split in ("train", "test")
         },
         description=f"CelebA, cropped, {size}x{size}",
     )
 
 
-def _grid(name, data_dir, features, description, pack=None, unpack=None):
+def _grid(name, data_dir, features, description, keep=None, restore=None):
     """A data set of a complete grid, whose examples carry every factor.
 
     Args:
       name, data_dir, description: see `Dataset`.
       features: factor name -> feature of the examples, in the grid's order.
-      pack: images `[B, H, W, C]` -> rows `[B, ...]` to be kept in memory.
-      unpack: the reverse, to uint8 images.
+      keep: see `read`.
+      restore: what `keep` kept -> uint8 images `[B, H, W, C]`.
     """
     found = builder(name, data_dir)
-    rows, others = read(found, "train", pack=pack)
+    rows, others = read(found, "train", keep=keep)
     factors = np.stack([others[f] for f in features.values()], axis=-1)
     declared = found.info.features
     sizes = tuple(declared[f].num_classes for f in features.values())
@@ -305,7 +297,7 @@ def _grid(name, data_dir, features, description, pack=None, unpack=None):
 
     def images(indices):
         chosen = rows[positions[indices]]
-        return unpack(chosen) if unpack else chosen
+        return restore(chosen) if restore else chosen
 
     grid = GridSplit(images, sizes, declared["image"].shape)
     return Dataset(
@@ -335,8 +327,8 @@ def dsprites(data_dir=None):
         },
         "dSprites, 64x64",
         # TFDS stores ink as 1.
-        pack=lambda images: np.packbits(images != 0, axis=2),
-        unpack=lambda rows: np.unpackbits(rows, axis=2) * np.uint8(255),
+        keep=lambda images: np.packbits(images != 0, axis=2),
+        restore=lambda rows: np.unpackbits(rows, axis=2) * np.uint8(255),
     )
 
 

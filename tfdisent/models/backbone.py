@@ -86,6 +86,12 @@ class SavedModelBackbone:
                     f"Backbone {self.path!r}: part {name!r} must be numbers "
                     f"[B, n], it is {spec.shape}."
                 )
+            taken = decode_inputs[name].shape
+            if not taken[1:].is_compatible_with(spec.shape[1:]):
+                raise InputError(
+                    f"Backbone {self.path!r}: encode gives part {name!r} as "
+                    f"{spec.shape}, decode takes {taken}."
+                )
             parts[name] = (int(spec.shape[-1]),)
         return parts
 

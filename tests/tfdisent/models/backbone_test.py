@@ -161,8 +161,13 @@ def to_pixels(side):
             "decode must give one image, it gives image, mask",
         ),
         (
-            {"decode": (Foreign().image, *codes_spec(a=50, b=14))},
-            "14",
+            {
+                "decode": (
+                    lambda a, b: to_pixels(8)[0](a - b[:, :1]),
+                    *codes_spec(a=50, b=10),
+                )
+            },
+            r"part 'a' as \(None, 54\), decode takes \(None, 50\)",
         ),
     ],
 )

@@ -1,0 +1,139 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdisent import layers
+
+SEED = tf.constant([1, 2])
+
+
+def test_dropout_rate_and_scale():
+    outputs = layers.Dropout(0.3)(tf.ones([100, 100]), seed=SEED).numpy()
+    np.testing.assert_allclose(np.unique(outputs), [0, 1 / 0.7], rtol=1e-6)
+    np.testing.assert_allclose(np.mean(outputs == 0), 0.3, atol=0.02)
+    np.testing.assert_allclose(np.mean(outputs), 1.0, atol=0.03)
+
+
+def test_dropout_is_a_function_of_its_seed():
+    dropout, inputs = layers.Dropout(0.5), tf.ones([4, 8])
+    first = dropout(inputs, seed=SEED)
+    np.testing.assert_array_equal(first, dropout(inputs, seed=SEED))
+    assert np.any(first != dropout(inputs, seed=SEED + 1))
+    # No hidden state, nothing to save, identity without a seed.
+    assert not dropout.variables
+    np.testing.assert_array_equal(dropout(inputs), inputs)
+    np.testing.assert_array_equal(
+        layers.Dropout(0.0)(inputs, seed=SEED), inputs
+    )
+
+
+def test_dropout_of_a_batch_of_unknown_size():
+    dropout = layers.Dropout(0.5)
+    spec = tf.TensorSpec([None, 8])
+    traced = tf.function(lambda x: dropout(x, seed=SEED), [spec])
+    inputs = tf.ones([4, 8])
+    np.testing.assert_array_equal(traced(inputs), dropout(inputs, seed=SEED))
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_dropout_refuses(rate):
+    with pytest.raises(ValueError, match=f"Received: rate={rate}"):
+        layers.Dropout(rate)
+
+
+def test_gradient_reversal():
+    reverse, inputs = layers.GradientReversal(), tf.constant([1.0, -2.0])
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = reverse(inputs)
+        loss = tf.reduce_sum(3 * outputs)
+    np.testing.assert_array_equal(outputs, inputs)
+    np.testing.assert_array_equal(tape.gradient(loss, inputs), [-3, -3])
+
+
+def test_untied_bias_has_one_number_a_pixel():
+    bias = layers.UntiedBias()
+    bias.build((None, 2, 3, 4))
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    bias.bias.assign(values)
+    np.testing.assert_array_equal(bias(tf.zeros([5, 2, 3, 4]))[3], values)
+
+
+def test_stack_gives_every_dropout_its_own_mask():
+    stack = layers.Stack([layers.Dropout(0.5), layers.Dropout(0.5)])
+    outputs = stack(tf.ones([100, 100]), seed=SEED).numpy()
+    # One mask twice would keep a half.
+    np.testing.assert_allclose(np.mean(outputs > 0), 0.25, atol=0.02)
+    np.testing.assert_array_equal(stack(tf.ones([2, 2])), np.ones([2, 2]))
+
+
+def test_stack_passes_training_to_batch_norm_only():
+    stack = layers.dense_stack((3, 2), norm="batch")
+    stack.build((None, 4))
+    norm = stack.blocks[1]
+    inputs = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    before = norm.moving_mean.numpy()
+    stack(inputs)
+    np.testing.assert_array_equal(norm.moving_mean, before)
+    hidden = stack.blocks[0](inputs)
+    stack(inputs, training=True)
+    np.testing.assert_allclose(
+        norm.moving_mean, 0.1 * np.mean(hidden, axis=0), atol=1e-5
+    )
+
+
+def test_dense_stack_is_the_papers_order():
+    stack = layers.dense_stack((8, 8, 2), dropout=0.2, norm="batch", slope=0.05)
+    kinds = [type(block).__name__ for block in stack.blocks]
+    assert kinds == [
+        *("Dropout", "Dense", "BatchNormalization", "LeakyReLU"),
+        *("Dropout", "Dense", "LeakyReLU"),
+        *("Dropout", "Dense"),
+    ]
+    assert stack.blocks[3].negative_slope == 0.05
+    single = layers.dense_stack((2,), norm="batch")
+    assert [type(b).__name__ for b in single.blocks] == ["Dense"]
+    norm = stack.blocks[2]
+    assert (norm.momentum, norm.epsilon) == (0.9, 1e-5)
+
+
+LAYERS = [
+    layers.Dropout(0.25),
+    layers.UntiedBias(),
+    layers.GradientReversal(),
+    layers.activation("leaky_relu", 0.3),
+    layers.activation("relu"),
+    layers.Stack(
+        [keras.layers.Conv2D(3, 3), layers.Dropout(0.1), layers.batch_norm()]
+    ),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+def test_layers_alone(layer):
+    """Symbolic and eager shapes agree; the configuration comes back whole."""
+    inputs = np.random.default_rng(0).normal(size=(2, 5, 6, 3))
+    inputs = tf.constant(inputs, tf.float32)
+    outputs = layer(inputs)
+    assert layer.compute_output_shape((2, 5, 6, 3)) == tuple(outputs.shape)
+    config = keras.saving.serialize_keras_object(layer)
+    twin = keras.saving.deserialize_keras_object(config)
+    assert twin.get_config() == layer.get_config()
+    twin(inputs)
+    twin.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(twin(inputs), outputs)
+    traced = tf.function(layer, [tf.TensorSpec([None, 5, 6, 3])])
+    np.testing.assert_allclose(traced(inputs), outputs, atol=1e-6)
+
+
+def test_heads_stay_in_float32_under_mixed_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        stack = layers.dense_stack((4, 2), dropout=0.5, output_dtype="float32")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    stack.build((None, 3))
+    hidden = stack.blocks[1](stack.blocks[0](tf.ones([2, 3]), seed=SEED))
+    assert hidden.dtype == tf.bfloat16
+    assert stack(tf.ones([2, 3]), seed=SEED).dtype == tf.float32

@@ -1,0 +1,78 @@
+import numpy as np
+import tensorflow as tf
+
+from tfdisent import losses
+
+
+def test_cross_entropy_by_hand():
+    images = np.array([0.0, 1.0, 0.5, 0.25]).reshape(2, 1, 2, 1)
+    logits = np.array([0.0, 2.0, -1.0, 100.0]).reshape(2, 1, 2, 1)
+    p = 1 / (1 + np.exp(-logits[..., 0]))[:, 0]
+    expected = [
+        -np.log(0.5) - np.log(p[0, 1]),
+        -0.5 * np.log(p[1, 0]) - 0.5 * np.log(1 - p[1, 0]) + 0.75 * 100,
+    ]
+    np.testing.assert_allclose(
+        losses.cross_entropy_per_image(
+            images.astype(np.float32), tf.constant(logits, tf.float32)
+        ),
+        expected,
+        rtol=1e-5,
+    )
+
+
+def test_squared_error_sums_over_an_image():
+    images = np.ones((3, 2, 2, 2), np.float32)
+    np.testing.assert_allclose(
+        losses.squared_error_per_image(images, 0.5 * images), [2.0] * 3
+    )
+
+
+def test_ali_losses_by_hand():
+    real, fake = tf.constant([2.0, -1.0]), tf.constant([0.5, 0.0])
+    softplus = lambda x: np.log1p(np.exp(x))  # noqa: E731
+    np.testing.assert_allclose(
+        losses.ali_discriminator_loss(real, fake),
+        (softplus(-2) + softplus(1) + softplus(0.5) + softplus(0)) / 2,
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose(
+        losses.ali_generator_loss(real, fake),
+        (softplus(2) + softplus(-1) + softplus(-0.5) + softplus(0)) / 2,
+        rtol=1e-6,
+    )
+    # A critic that cannot tell says 0 and pays log 4.
+    chance = losses.ali_discriminator_loss(tf.zeros(3), tf.zeros(3))
+    np.testing.assert_allclose(chance, np.log(4), rtol=1e-6)
+
+
+def test_donsker_varadhan_of_constants():
+    for joint, product in ((1.0, 1.0), (3.0, 1.0), (0.0, 2.0)):
+        bound = losses.donsker_varadhan(
+            tf.fill([5], joint), tf.fill([7], product)
+        )
+        np.testing.assert_allclose(bound, joint - product, atol=1e-6)
+    # exp(1000) is no number in float32, its logarithm is.
+    large = losses.donsker_varadhan(tf.fill([5], 999.0), tf.fill([5], 1000.0))
+    np.testing.assert_allclose(large, -1.0, atol=1e-3)
+
+
+def test_donsker_varadhan_of_a_gaussian():
+    """With T = the log density ratio the bound is the information itself."""
+    correlation, count = 0.8, 200_000
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=(2, count))
+    y = correlation * x + np.sqrt(1 - correlation**2) * noise
+    other = rng.permutation(y)
+
+    def ratio(x, y):
+        rest = 1 - correlation**2
+        form = x**2 - 2 * correlation * x * y + y**2
+        return -0.5 * np.log(rest) - form / (2 * rest) + (x**2 + y**2) / 2
+
+    bound = losses.donsker_varadhan(
+        tf.constant(ratio(x, y)), tf.constant(ratio(x, other))
+    )
+    np.testing.assert_allclose(
+        bound, -0.5 * np.log(1 - correlation**2), atol=0.02
+    )

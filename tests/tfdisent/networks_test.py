@@ -1,0 +1,86 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdisent import networks
+from tfdisent import testing
+
+
+@pytest.mark.parametrize("side", [32, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_conv_networks_mirror_each_other(side, channels):
+    shape = (side, side, channels)
+    encoder = networks.conv_encoder(shape, 7)
+    decoder = networks.conv_decoder(shape, 5)
+    codes = encoder(testing.random_images(shape, 2))
+    assert (codes.shape, codes.dtype) == ((2, 7), tf.float32)
+    logits = decoder(tf.zeros([2, 5]))
+    assert (logits.shape, logits.dtype) == ((2, *shape), tf.float32)
+
+
+def test_conv_network_of_the_literature():
+    """Locatello et al.'s sizes at 64x64: specs 5.6."""
+    encoder = networks.conv_encoder((64, 64, 1), 20)
+    kernels = [v.shape for v in encoder.trainable_variables if len(v.shape) > 1]
+    assert kernels == [
+        (4, 4, 1, 32),
+        (4, 4, 32, 32),
+        (4, 4, 32, 64),
+        (4, 4, 64, 64),
+        (1024, 256),
+        (256, 20),
+    ]
+
+
+def test_filters_and_hidden_can_be_given():
+    decoder = networks.conv_decoder((16, 16, 1), 3, filters=(8, 4), hidden=6)
+    kernels = [v.shape for v in decoder.trainable_variables if len(v.shape) > 1]
+    assert kernels == [(3, 6), (6, 64), (4, 4, 8, 4), (4, 4, 1, 8)]
+    assert decoder(tf.zeros([1, 3])).shape == (1, 16, 16, 1)
+
+
+def test_heads_are_float32_under_mixed_precision(narrow_ali):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        image = tf.zeros([1, 32, 32, 1])
+        outputs = [
+            networks.conv_encoder((32, 32, 1), 4)(image),
+            networks.conv_decoder((32, 32, 1), 4)(tf.zeros([1, 4])),
+            networks.ali_encoder((32, 32, 1), 4)(image),
+            networks.ali_generator((32, 32, 1), 4)(tf.zeros([1, 4])),
+            networks.ali_critic_dense(4, (8,), 0.01, output=1)(
+                tf.zeros([1, 4])
+            ),
+        ]
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert [o.dtype for o in outputs] == [tf.float32] * 5
+
+
+@pytest.mark.parametrize(
+    ("side", "size"), [(28, 64), (32, 256), (64, 1024), (84, 1600), (8, 64)]
+)
+def test_conv4_sizes(side, size):
+    network = networks.conv4((side, side, 1))
+    assert network.compute_output_shape((None, side, side, 1)) == (None, size)
+    assert network(tf.zeros([1, side, side, 1])).shape == (1, size)
+
+
+def test_ali_initialisation_and_norm(narrow_ali):
+    encoder = networks.ali_encoder((32, 32, 1), 300)
+    head = encoder.blocks[-1].kernel.numpy()
+    np.testing.assert_allclose(head.std(), 0.01, rtol=0.1)
+    norms = [
+        b
+        for b in encoder.blocks
+        if isinstance(b, keras.layers.BatchNormalization)
+    ]
+    assert len(norms) == 6
+    assert norms[0].momentum == 0.95
+    plain = networks.ali_encoder((32, 32, 1), 4, norm=None)
+    assert plain.blocks[0].use_bias
+    assert not encoder.blocks[0].use_bias
+    assert not any(
+        isinstance(b, keras.layers.BatchNormalization) for b in plain.blocks
+    )
