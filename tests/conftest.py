@@ -7,6 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Numbers and times of the suite are a CPU's, on every machine.
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
+import keras  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
@@ -15,6 +16,12 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Initial weights do not depend on which tests ran before."""
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -137,8 +137,8 @@ def check_model(model, batch=None):
       AssertionError: the model breaks the contract; the message says where.
       ValueError: no batch, and none can be made up for this model.
     """
-    batch = random_batch(model) if batch is None else dict(batch)
     owner = _check_units(model)
+    batch = random_batch(model) if batch is None else dict(batch)
     first, second = _inputs(model, batch)
     _check_encode(model, first)
     _check_decode(model, first)
@@ -265,13 +265,12 @@ def _check_swap(model, owner, first, second):
         number = np.arange(units).reshape(-1, *[1] * owner[name].ndim)
         wanted = np.where(owner[name] == number, taken, kept)
         wrong = np.argwhere(np.asarray(mixed[name]) != wanted)
-        _require(
-            not len(wrong),
-            f"mix: taking only unit {list(model.units)[wrong[0][0]]!r} from "
-            f"the target gives another part {name!r}"
-            if len(wrong)
-            else "",
-        )
+        if len(wrong):
+            unit = list(model.units)[wrong[0][0]]
+            raise AssertionError(
+                f"mix: taking only unit {unit!r} from the target gives "
+                f"another part {name!r}"
+            )
     mix = np.random.default_rng(0).random((count, units), dtype=np.float32)
     between = {
         name: source[name] + mix[:, owner[name]] * (target[name] - source[name])
@@ -338,11 +337,11 @@ def _check_training(model, batch):
         model.compile()
     batch = {name: tf.convert_to_tensor(v) for name, v in batch.items()}
     backbone = getattr(model, "backbone", None)
-    frozen = [np.array(v) for v in getattr(backbone, "variables", ())]
+    frozen = [v.numpy() for v in getattr(backbone, "variables", ())]
     step = int(model.step.numpy())
 
     model.reset_metrics()
-    before = [np.array(v) for v in model.trainable_variables]
+    before = [v.numpy() for v in model.trainable_variables]
     tf.function(model.test_step, jit_compile=False)(batch)
     _require(
         int(model.step.numpy()) == step, "test_step raises the model's step"
@@ -365,23 +364,22 @@ def _check_training(model, batch):
     )
     model.reset_metrics()
     for variable in model.variables:
-        value = np.asarray(variable).astype(np.float64)
         _require(
-            np.all(np.isfinite(value)),
-            f"after one step weight {variable.path!r} is not finite",
+            np.all(np.isfinite(variable.numpy())),
+            f"after one step weight {variable.name!r} is not finite",
         )
     for old, variable in zip(
         frozen, getattr(backbone, "variables", ()), strict=True
     ):
         _require(
-            np.array_equal(old, np.asarray(variable)),
-            f"training changes the backbone's {variable.path!r}",
+            np.array_equal(old, variable.numpy()),
+            f"training changes the backbone's {variable.name!r}",
         )
 
 
 def _changed(before, model):
     return any(
-        not np.array_equal(old, np.asarray(variable))
+        not np.array_equal(old, variable.numpy())
         for old, variable in zip(before, model.trainable_variables, strict=True)
     )
 

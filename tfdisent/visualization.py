@@ -262,7 +262,7 @@ def _mixed(model, source, target, weights):
 
 
 def _repeat(parts, count):
-    return {name: np.repeat(part, count, axis=0) for name, part in parts.items()}
+    return {n: np.repeat(part, count, axis=0) for n, part in parts.items()}
 
 
 # ---- reconstructions and samples ---------------------------------------------

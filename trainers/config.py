@@ -32,11 +32,14 @@ class RunConfig:
       checkpoint_every: steps between checkpoints.
       image_every: steps between pictures; 0 draws them at the end only.
       ways, shots, queries: of training episodes.
+      jitters: jittered copies of every training image whose codes join the
+        episodes of a model on a backbone.
       backbone_model: model of the backbone a run trains when none is named.
       backbone_steps: its training steps; 0 for its own preset's.
       backbone_preset: its preset; empty for `preset`.
       backbone_range: pixel range a foreign backbone works in.
       eval_episodes: unseen-class episodes of every few-shot setting.
+      critic_steps: training steps of the fresh critic that scores factors.
     """
 
     model: str = ""
@@ -56,11 +59,13 @@ class RunConfig:
     ways: int = 5
     shots: int = 1
     queries: int = 1
+    jitters: int = 0
     backbone_model: str = "autoencoder"
     backbone_steps: int = 0
     backbone_preset: str = ""
     backbone_range: tuple[float, ...] = (0.0, 1.0)
     eval_episodes: int = 10_000
+    critic_steps: int = 1_500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +111,7 @@ class FDENConfig(RunConfig):
     norm: str | None = "batch"
     init: str = "glorot_normal"
     learning_rate: float = 1e-4
+    decay_steps: int = 0
 
 
 CONFIGS = {

@@ -9,13 +9,12 @@ from tfdisent import losses
 from tfdisent.optimizers import Adam
 
 BATCH = 512
-STEPS = 1_500
 # How often the held-out bound is read; the best reading counts, as MINE's
 # supremum asks, and overfitting can only lower a held-out one.
 READ_EVERY = 100
 
 
-def held_out_bound(first, second, steps=STEPS, seed=0):
+def held_out_bound(first, second, steps=1_500, seed=0):
     """Donsker-Varadhan bound of a critic trained on half the pairs.
 
     The codes are deterministic functions of one image, so no absolute number
@@ -71,7 +70,8 @@ def _bound(first, second, steps, seed):
     rng = np.random.default_rng(seed)
     held_first, held_second = first[half:], second[half:]
     pairing = rng.permutation(len(held_second))
-    best = -np.inf
+    # A critic that says nothing has a bound of 0.
+    best = 0.0
     size = min(BATCH, half)
     for number in range(steps):
         rows = rng.integers(0, half, size)

@@ -7,6 +7,7 @@ training at all on the same episodes; every model by its losses on held-out
 images. Results go to `metrics.json` of the run.
 """
 
+import functools
 import json
 import pathlib
 
@@ -194,19 +195,24 @@ def plug_in_errors(model, codes, split, image_shape):
 def baseline_rows(codes, pixels, untrained_codes, mean, scale):
     """Classifiers without training, on what FDEN sees and on pixels."""
     standard = (codes - mean) / scale
+    cosine = {"distance": "cosine"}
+    nearest, prototypes = few_shot.nearest_neighbour, few_shot.prototypes
     rows = {
-        "nearest neighbour on z": (few_shot.nearest_neighbour, standard),
+        "nearest neighbour on z": (nearest, standard),
         "nearest neighbour on z, cosine": (
-            few_shot.nearest_neighbour_cosine,
+            functools.partial(nearest, **cosine),
             standard,
         ),
-        "prototypes on z": (few_shot.prototypes, standard),
-        "prototypes on z, cosine": (few_shot.prototypes_cosine, standard),
-        "nearest neighbour on pixels": (few_shot.nearest_neighbour, pixels),
+        "prototypes on z": (prototypes, standard),
+        "prototypes on z, cosine": (
+            functools.partial(prototypes, **cosine),
+            standard,
+        ),
+        "nearest neighbour on pixels": (nearest, pixels),
     }
     if untrained_codes is not None:
         rows["nearest neighbour on an untrained backbone's z"] = (
-            few_shot.nearest_neighbour,
+            nearest,
             untrained_codes,
         )
     return rows
@@ -269,7 +275,7 @@ def evaluate_episodes(model, config, dataset, run):
         },
         "linear_probe": probe_scores(factors, split.labels),
         "mutual_information": held_out_bound(
-            factors["identity"], factors["style"]
+            factors["identity"], factors["style"], config.critic_steps
         ),
         "plug_in": plug_in_errors(model, codes, split, shape),
     }
@@ -357,7 +363,7 @@ def table(scores):
             line = f"  {name:<48} {100 * row['mean']:6.2f} +- {half:.2f} %"
             if "difference" in row:
                 low, high = row["difference"]["low"], row["difference"]["high"]
-                line += f"   (behind by {100 * low:+.2f} .. {100 * high:+.2f})"
+                line += f"   lead over it {100 * low:+.2f} .. {100 * high:+.2f}"
             lines.append(line)
     probe = scores.get("linear_probe")
     if probe:

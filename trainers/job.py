@@ -53,7 +53,7 @@ def run(
     model_class = models.get(config.model)
     if "backbone" in model_class.needs:
         plug = plug_backbone(config, workdir, dataset, strategy, backbone)
-        model, seconds, _ = train.train_on_codes(
+        model, seconds = train.train_on_codes(
             config,
             workdir,
             dataset,
@@ -78,7 +78,7 @@ def drawing(model, config, dataset, workdir):
     """The picture event of a run, as `train.fit` takes it."""
     _, split = train.training_splits(config, dataset, model.needs)
     draw = callbacks.picture_events(
-        model, split or dataset.splits["train"], config, workdir
+        model, split or dataset.splits["train"], workdir
     )
     return [(config.image_every, draw)]
 

@@ -24,6 +24,7 @@ QUICK = {
     "checkpoint_every": 20,
     "image_every": 0,
     "eval_episodes": 100,
+    "critic_steps": 50,
 }
 
 

@@ -128,12 +128,15 @@ class Checkpoints:
     Args:
       model: a compiled model; its optimizers are part of it.
       directory: `checkpoints/` of the run.
+      keep: whether this process writes there. Every worker must save where
+        there are several, and all restore what the chief wrote: the others
+        write to a temporary directory.
 
     Attributes:
       seconds: training time so far, over all sittings.
     """
 
-    def __init__(self, model, directory):
+    def __init__(self, model, directory, keep=True):
         self.model = model
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.checkpoint = tf.train.Checkpoint(
@@ -145,6 +148,9 @@ class Checkpoints:
             seconds=self.seconds,
         )
         self.manager = manager(self.checkpoint, directory)
+        self.writer = self.manager
+        if not keep:
+            self.writer = manager(self.checkpoint, tempfile.mkdtemp())
 
     def save(self):
         """Writes the state of this step.
@@ -153,10 +159,10 @@ class Checkpoints:
           InputError: the disk is full or gone; older checkpoints stay.
         """
         try:
-            self.manager.save(checkpoint_number=int(self.model.step.value))
+            self.writer.save(checkpoint_number=int(self.model.step.numpy()))
         except (tf.errors.OpError, OSError) as error:
             raise InputError(
-                f"Cannot write a checkpoint to {self.manager.directory}: "
+                f"Cannot write a checkpoint to {self.writer.directory}: "
                 f"{str(error).splitlines()[0]}. Older checkpoints are intact; "
                 "free some space and give the same command again."
             ) from error

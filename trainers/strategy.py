@@ -28,9 +28,10 @@ def choose(name):
         raise InputError(
             f"--strategy={name}: expected one of {', '.join(STRATEGIES)}."
         )
-    gpus = tf.config.list_logical_devices("GPU")
     if name == "multiworker":
+        # Before any device is touched: collectives are configured once.
         return tf.distribute.MultiWorkerMirroredStrategy()
+    gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([d.name for d in devices])

@@ -1,9 +1,11 @@
 """The training loop: one function, from a configuration to a trained model."""
 
 import contextlib
+import os
 import pathlib
 import resource
 import sys
+import tempfile
 import time
 
 import keras
@@ -12,6 +14,7 @@ import tensorflow as tf
 
 from tfdisent import data
 from tfdisent import models
+from tfdisent.data import augment
 from tfdisent.data import pipeline
 from tfdisent.data.episodes import EpisodeSampler
 from tfdisent.errors import InputError
@@ -86,7 +89,7 @@ def few_shot_splits(config, dataset):
     return train.subset(np.flatnonzero(~held_out)), validation
 
 
-def encode_split(encode, split, image_shape, report=None):
+def encode_split(encode, split, image_shape, report=None, change=None):
     """Codes of every image of a split, in order.
 
     Args:
@@ -94,18 +97,34 @@ def encode_split(encode, split, image_shape, report=None):
       split: a `Split`.
       image_shape: what `encode` takes.
       report: called with (done, total) now and then.
+      change: `(images, batch number) -> images`, done before encoding.
 
     Returns:
       float32 `[N, n]`.
     """
-    step = tf.function(encode, jit_compile=False, reduce_retracing=True)
+
+    @tf.function(jit_compile=False, reduce_retracing=True)
+    def step(images, number):
+        return encode(change(images, number) if change else images)
+
     codes, done = [], 0
-    for batch in pipeline.in_order(split, image_shape, ENCODE_BATCH):
-        codes.append(step(batch["image"]).numpy())
+    batches = pipeline.in_order(split, image_shape, ENCODE_BATCH)
+    for number, batch in enumerate(batches):
+        codes.append(step(batch["image"], tf.constant(number)).numpy())
         done += len(codes[-1])
         if report:
             report(done, len(split))
     return np.concatenate(codes)
+
+
+def jitter(seed, copy):
+    """The change that makes jittered copy `copy`; None for copy 0."""
+    if not copy:
+        return None
+    key = tf.constant([seed, copy])
+    return lambda images, number: augment.jitter(
+        images, tf.random.fold_in(key, number)
+    )
 
 
 class Cache:
@@ -122,9 +141,12 @@ class Cache:
                 return np.load(path, allow_pickle=False)
         array = compute()
         self.directory.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".partial.npy")
+        handle, temporary = tempfile.mkstemp(
+            dir=self.directory, suffix=".partial.npy"
+        )
+        os.close(handle)
         np.save(temporary, array)
-        temporary.replace(path)
+        os.replace(temporary, path)
         return array
 
 
@@ -220,18 +242,14 @@ def fit(
     workdir = pathlib.Path(workdir)
     strategy = strategy or tf.distribute.get_strategy()
     chief = strategies.is_chief(strategy)
-    directory = workdir / "checkpoints"
-    if not chief:
-        # Every worker must save; only the chief's is kept.
-        directory = workdir / f"worker{strategy.cluster_resolver.task_id}"
     with strategy.scope():
-        checkpoints = rundir.Checkpoints(model, directory)
+        checkpoints = rundir.Checkpoints(model, workdir / "checkpoints", chief)
         restored = checkpoints.restore()
     step = int(model.step.numpy())
     if not restored and step == 0:
         checkpoints.save()
     if step >= config.steps:
-        return float(checkpoints.seconds)
+        return float(checkpoints.seconds.numpy())
     logs = tf.summary.create_noop_writer()
     if chief:
         logs = tf.summary.create_file_writer(str(workdir / "logs"))
@@ -277,7 +295,7 @@ def fit(
                     event(step)
         started = time.perf_counter()
     logs.flush()
-    return float(checkpoints.seconds)
+    return float(checkpoints.seconds.numpy())
 
 
 def peak_memory():
@@ -324,7 +342,7 @@ def train_on_codes(
     """Trains a model of episodes of a frozen backbone's codes.
 
     Returns:
-      `(model, seconds, codes)`; `codes` are those of the training split.
+      `(model, seconds)`.
     """
     train, _ = few_shot_splits(config, dataset)
     config = rundir.claim(workdir, config, backbone.image_shape)
@@ -334,21 +352,28 @@ def train_on_codes(
         config.shots,
         config.queries,
         seed=config.seed,
+        class_names=dataset.class_names,
+        copies=1 + config.jitters,
     )
     with strategy.scope(), precision(config.precision):
         model = rundir.build_model(config, backbone.image_shape, backbone)
         model.compile()
     cache = Cache(pathlib.Path(workdir) / "cache")
-    codes = cache.get(
-        f"train-{config.evaluation_split}",
-        lambda: encode_split(
-            model.codes,
-            train,
-            backbone.image_shape,
-            counter("encoding with the backbone"),
-        ),
-    )
-    model.adapt(codes)
+    codes = [
+        cache.get(
+            f"train-{config.evaluation_split}-{copy}",
+            lambda copy=copy: encode_split(
+                model.codes,
+                train,
+                backbone.image_shape,
+                counter("encoding with the backbone"),
+                jitter(config.seed, copy),
+            ),
+        )
+        for copy in range(1 + config.jitters)
+    ]
+    model.adapt(codes[0])
+    codes = np.concatenate(codes)
     seconds = fit(
         model,
         lambda start, context: sampler.batches(
@@ -360,7 +385,7 @@ def train_on_codes(
         events(model),
         Progress(config.steps, config.batch_size, "episodes"),
     )
-    return model, seconds, codes
+    return model, seconds
 
 
 def counter(what):

@@ -12,7 +12,7 @@ SETTINGS = [
     {"weight_decay": 0.1},
     {
         "learning_rate": keras.optimizers.schedules.ExponentialDecay(
-            0.1, decay_steps=3, decay_rate=0.5, staircase=True
+            0.01, decay_steps=3, decay_rate=0.5, staircase=True
         )
     },
 ]

@@ -46,9 +46,7 @@ def fit_tiny(config, workdir, dataset):
 
 def weights(model):
     optimizer = model.optimizer_of["main"]
-    return [
-        v.numpy() for v in [*model.variables, *optimizer.variables]
-    ]
+    return [v.numpy() for v in [*model.variables, *optimizer.variables]]
 
 
 def assert_same_weights(first, second):
@@ -65,9 +63,7 @@ def digits():
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path, digits):
     whole = fit_tiny(tiny(6), tmp_path / "whole", digits)
     # --steps says where to stop, not what the run is.
-    stopped = fit_tiny(
-        tiny(3, "schedule_steps=6"), tmp_path / "parts", digits
-    )
+    stopped = fit_tiny(tiny(3, "schedule_steps=6"), tmp_path / "parts", digits)
     assert int(stopped.step) == 3
     resumed = fit_tiny(tiny(6), tmp_path / "parts", digits)
     assert int(resumed.step) == 6

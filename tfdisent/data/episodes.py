@@ -45,6 +45,8 @@ class EpisodeSampler:
       queries_per_class: see above; prototypical networks train so.
       seed: int of at least 0; batch t of episodes is a function of (seed, t).
       class_names: one name a class, for messages; its number when None.
+      copies: of every item; item `i + c N` is copy c of item i, and every
+        draw picks one.
 
     Raises:
       InputError: a count below 1, fewer classes than ways, or a class with
@@ -60,6 +62,7 @@ class EpisodeSampler:
         queries_per_class=False,
         seed=0,
         class_names=None,
+        copies=1,
     ):
         counts = {"ways": ways, "shots": shots, "queries": queries}
         for name, count in counts.items():
@@ -87,6 +90,7 @@ class EpisodeSampler:
         self.ways, self.shots, self.queries = ways, shots, queries
         self.queries_per_class = queries_per_class
         self.seed = seed
+        self.copies = copies
 
     def sample(self, batch, episodes):
         """Episodes of batch number `batch`.
@@ -116,6 +120,9 @@ class EpisodeSampler:
         )
         items = self.order[self.starts[classes][..., None] + items]
         rows = np.arange(episodes)[:, None]
+        if self.copies > 1:
+            drawn = rng.integers(0, self.copies, items.shape)
+            items = items + len(self.order) * drawn
         place = self.shots + _rank(target) % per_class
         return {
             "support": items[..., : self.shots],
@@ -141,7 +148,7 @@ class EpisodeSampler:
         Raises:
           InputError: episodes that replicas cannot share equally.
         """
-        _, share = pipeline.shares(episodes, context)
+        share = pipeline.replica_share(episodes, context)
         total = self.queries * (self.ways if self.queries_per_class else 1)
         example = take(np.zeros(1, np.int64))
         item_shape, dtype = example.shape[1:], tf.as_dtype(example.dtype)

@@ -1,5 +1,10 @@
 """Batches as a function of (seed, step), so that a run resumes by its step."""
 
+import contextlib
+import functools
+import re
+
+import numpy as np
 import tensorflow as tf
 
 from tfdisent.errors import InputError
@@ -62,30 +67,35 @@ def fit_images(images, image_shape):
     return tf.clip_by_value(resized, 0.0, 1.0)
 
 
+@functools.lru_cache(maxsize=4)
+def _epoch(number, size, seed):
+    """The order of epoch `number`, a permutation int64 `[size]`."""
+    return np.random.default_rng((seed % 2**64, number)).permutation(size)
+
+
 def shuffled_indices(step, batch_size, size, seed):
     """Indices of batch `step` of an endless, seeded, epoch-wise shuffle.
 
-    Every epoch is a permutation of its own; a batch may straddle two.
+    Every epoch is a permutation of its own, drawn when it begins; a batch may
+    straddle several. (tf.random.experimental.index_shuffle would need no
+    memory, but for neighbouring seeds its orders resemble each other.)
 
     Args:
-      step: int64 scalar tensor.
-      batch_size, size: ints; how many indices, out of how many.
+      step, batch_size, size: ints; which batch, how many indices, out of how
+        many.
       seed: int.
 
     Returns:
       int64 `[batch_size]` in [0, size).
     """
-    position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-    epoch = position // size
-    fixed = tf.fill([batch_size], tf.constant(seed, tf.int64))
-    seeds = tf.stack([fixed, epoch, tf.zeros_like(epoch)], axis=-1)
-    # The public wrapper cannot take a seed for every index; the operation can.
-    return tf.raw_ops.RandomIndexShuffle(
-        index=position % size,
-        seed=seeds,
-        max_index=tf.constant(size - 1, tf.int64),
-        rounds=4,
+    epochs, places = np.divmod(
+        step * batch_size + np.arange(batch_size, dtype=np.int64), size
     )
+    chosen = np.empty_like(places)
+    for number in range(epochs[0], epochs[-1] + 1):
+        here = epochs == number
+        chosen[here] = _epoch(int(number), size, seed)[places[here]]
+    return chosen
 
 
 def take(split, indices, example):
@@ -138,15 +148,12 @@ def replica_batches(make, input_context=None, start=0):
     ).prefetch(PREFETCH)
 
 
-def shares(batch_size, context=None):
-    """How replicas share a global batch.
+def replica_share(batch_size, context=None):
+    """What one replica gets of a global batch.
 
     Args:
       batch_size: global, at least 1.
       context: a `tf.distribute.InputContext`, or None.
-
-    Returns:
-      `(replicas, share)`: how many there are, and what each one gets.
 
     Raises:
       InputError: the batch cannot be shared equally.
@@ -156,7 +163,7 @@ def shares(batch_size, context=None):
         raise InputError(
             f"batch_size={batch_size} cannot be shared by {replicas} replicas."
         )
-    return replicas, batch_size // replicas
+    return batch_size // replicas
 
 
 def batches(split, batch_size, image_shape, seed=0, start=0, context=None):
@@ -180,12 +187,16 @@ def batches(split, batch_size, image_shape, seed=0, start=0, context=None):
     """
     if not len(split):
         raise InputError("The split to train on has no image.")
-    replicas, share = shares(batch_size, context)
+    share = replica_share(batch_size, context)
     example = split.take([0])
 
+    def choose(step, replica):
+        chosen = shuffled_indices(int(step), batch_size, len(split), seed)
+        return chosen[replica * share : (replica + 1) * share]
+
     def make(step, replica):
-        chosen = shuffled_indices(step, batch_size, len(split), seed)
-        chosen = tf.reshape(chosen, [replicas, share])[replica]
+        chosen = tf.numpy_function(choose, [step, replica], tf.int64)
+        chosen.set_shape([share])
         batch = take(split, chosen, example)
         batch["image"] = fit_images(batch["image"], image_shape)
         return batch
@@ -201,12 +212,15 @@ def in_order(split, image_shape, batch_size=256):
       image_shape: the model's `(H, W, C)`.
       batch_size: images a batch.
 
-    Returns:
-      A `tf.data.Dataset` of dicts as `batches` gives.
+    Yields:
+      Dicts of tensors as `batches` gives.
+
+    Raises:
+      InputError: of the split, for instance a file that cannot be read.
     """
-    starts = tf.data.Dataset.range(0, len(split), batch_size)
     if not len(split):
-        return starts
+        return
+    starts = tf.data.Dataset.range(0, len(split), batch_size)
     example = split.take([0])
 
     def make(start):
@@ -215,4 +229,21 @@ def in_order(split, image_shape, batch_size=256):
         batch["image"] = fit_images(batch["image"], image_shape)
         return batch
 
-    return starts.map(make, num_parallel_calls=2).prefetch(PREFETCH)
+    with input_errors():
+        yield from starts.map(make, num_parallel_calls=2).prefetch(PREFETCH)
+
+
+@contextlib.contextmanager
+def input_errors():
+    """Gives back the `InputError` of a split that TensorFlow wrapped.
+
+    An error inside a pipeline comes out as TensorFlow's own, a page long, with
+    the original as text.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        line = re.search("InputError: (.*)", str(error))
+        if not line:
+            raise
+        raise InputError(line[1]) from error

@@ -54,7 +54,7 @@ class SavedModelBackbone:
         if len(inputs) != 1:
             raise InputError(
                 f"Backbone {self.path!r}: encode must take exactly one image, "
-                f"it takes {', '.join(inputs)}."
+                f"it takes {', '.join(sorted(inputs))}."
             )
         ((key, spec),) = inputs.items()
         shape = spec.shape

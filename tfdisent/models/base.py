@@ -209,9 +209,11 @@ class StepModel(keras.Model):
 
     def descend(self, gradients, optimizer="main"):
         """Applies gradients of a `scaled` loss to the optimizer's variables."""
-        self.optimizer_of[optimizer].apply(
-            gradients, self.variables_of(optimizer)
-        )
+        chosen = self.optimizer_of[optimizer]
+        if isinstance(chosen, keras.optimizers.LossScaleOptimizer):
+            # It looks for an overflow on the first replica only.
+            gradients = _replica_means(gradients)
+        chosen.apply(gradients, self.variables_of(optimizer))
 
 
 class PartsModel(StepModel):
@@ -343,6 +345,16 @@ def _loss_scaled(optimizer):
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer
     return keras.optimizers.LossScaleOptimizer(optimizer)
+
+
+def _replica_means(gradients):
+    """Gradients that are the same on every replica; their sum stays."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return gradients
+    present = [g for g in gradients if g is not None]
+    means = iter(context.all_reduce(tf.distribute.ReduceOp.MEAN, present))
+    return [g if g is None else next(means) for g in gradients]
 
 
 def whole_parts(parts):

@@ -64,6 +64,8 @@ class FDEN(base.PartsModel):
       norm: `"batch"` on the first layer of every module, or None.
       init: `"glorot_normal"` or `"paper"`.
       learning_rate: of Adam (beta_1 0.5, beta_2 0.999).
+      decay_steps: steps over which it falls to zero along half a cosine; 0
+        for the paper's constant rate.
       seed: of noise and shuffles.
     """
 
@@ -91,6 +93,7 @@ class FDEN(base.PartsModel):
         norm="batch",
         init="glorot_normal",
         learning_rate=1e-4,
+        decay_steps=0,
         seed=0,
         **kwargs,
     ):
@@ -108,6 +111,7 @@ class FDEN(base.PartsModel):
         self.norm = norm
         self.init = init
         self.learning_rate = learning_rate
+        self.decay_steps = decay_steps
         self.size = sum(shape[-1] for shape in backbone.parts.values())
         n = self.size
         self.code_mean = self._fixed("code_mean", "zeros")
@@ -281,7 +285,12 @@ class FDEN(base.PartsModel):
     # ---- training ---------------------------------------------------------
 
     def default_optimizers(self):
-        return {"main": Adam(self.learning_rate, beta_1=0.5, beta_2=0.999)}
+        rate = self.learning_rate
+        if self.decay_steps:
+            rate = keras.optimizers.schedules.CosineDecay(
+                rate, self.decay_steps
+            )
+        return {"main": Adam(rate, beta_1=0.5, beta_2=0.999)}
 
     def variables_of(self, name):
         del name
@@ -449,6 +458,7 @@ class FDEN(base.PartsModel):
             "norm": self.norm,
             "init": self.init,
             "learning_rate": self.learning_rate,
+            "decay_steps": self.decay_steps,
             "seed": self.seed,
             "name": self.name,
         }

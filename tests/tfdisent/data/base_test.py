@@ -24,7 +24,9 @@ def grid(sizes=(2, 3)):
 
 
 def test_array_split_takes_by_index():
-    split = ArraySplit(numbered(5), np.arange(5) * 2, np.arange(10).reshape(5, 2))
+    split = ArraySplit(
+        numbered(5), np.arange(5) * 2, np.arange(10).reshape(5, 2)
+    )
     batch = split.take(np.array([4, 0, 4]))
     assert batch["image"][:, 0, 0, 0].tolist() == [4, 0, 4]
     assert batch["label"].tolist() == [8, 0, 8]

@@ -30,17 +30,24 @@ def test_sample_distinct_takes_unequal_sizes():
 
 
 def test_episode_is_a_function_of_seed_and_number():
-    first, again = EpisodeSampler(LABELS, seed=3), EpisodeSampler(LABELS, seed=3)
+    first, again = (
+        EpisodeSampler(LABELS, seed=3),
+        EpisodeSampler(LABELS, seed=3),
+    )
     first.sample(0, 8)  # What came before does not matter.
     for name, array in first.sample(5, 8).items():
         np.testing.assert_array_equal(array, again.sample(5, 8)[name])
-    assert (first.sample(5, 8)["support"] != first.sample(6, 8)["support"]).any()
+    assert (
+        first.sample(5, 8)["support"] != first.sample(6, 8)["support"]
+    ).any()
     other = EpisodeSampler(LABELS, seed=4).sample(5, 8)["support"]
     assert (first.sample(5, 8)["support"] != other).any()
 
 
 @pytest.mark.parametrize("per_class", [False, True])
-@pytest.mark.parametrize("ways, shots, queries", [(5, 1, 1), (20, 5, 1), (3, 2, 4)])
+@pytest.mark.parametrize(
+    "ways, shots, queries", [(5, 1, 1), (20, 5, 1), (3, 2, 4)]
+)
 def test_episodes_are_what_they_say(ways, shots, queries, per_class):
     sampler = EpisodeSampler(LABELS, ways, shots, queries, per_class)
     drawn = sampler.sample(0, 300)

@@ -49,14 +49,23 @@ def test_batch_may_be_larger_than_the_split(size):
 
 def test_shuffle_is_uniform():
     size, epochs = 7, 7000
-    drawn = pipeline.shuffled_indices(
-        tf.constant(0, tf.int64), size * epochs, size, seed=1
-    )
+    drawn = pipeline.shuffled_indices(0, size * epochs, size, seed=1)
     places = np.zeros((size, size))
-    for epoch in drawn.numpy().reshape(epochs, size):
+    for epoch in drawn.reshape(epochs, size):
         places[np.arange(size), epoch] += 1
     # Every index is equally often at every place of an epoch.
     assert stats.chisquare(places, axis=None).pvalue > 1e-3
+
+
+def test_neighbouring_epochs_and_seeds_are_unrelated():
+    size = 2000
+    orders = [
+        *pipeline.shuffled_indices(0, 20 * size, size, 0).reshape(20, size),
+        *(pipeline.shuffled_indices(0, size, size, s) for s in range(1, 20)),
+        np.arange(size),
+    ]
+    correlation = np.corrcoef(orders) - np.eye(len(orders))
+    assert abs(correlation).max() < 5 / np.sqrt(size)
 
 
 def test_shares_of_replicas_make_up_the_batch():

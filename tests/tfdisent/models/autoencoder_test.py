@@ -37,7 +37,7 @@ def test_it_learns_two_images():
     for _ in range(60):
         step(image)
     assert float(model.evaluate_batch({"image": image})["loss"]) < before / 10
-    np.testing.assert_allclose(model(image), image, atol=0.3)
+    assert np.mean(np.abs(model(image) - image)) < 0.05
 
 
 @pytest.mark.parametrize("noise", ["code_noise", "input_noise"])

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfdisent import InputError
+from tfdisent import data
+from trainers import config as configuration
+from trainers import encode
+from trainers import rundir
+from trainers import train
+
+SETTINGS = [
+    "filters=4,4",
+    "hidden=8",
+    "latent_dim=6",
+    "batch_size=8",
+    "steps=2",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    import tensorflow as tf
+
+    directory = tmp_path_factory.mktemp("run")
+    config = configuration.build("autoencoder", "digits", settings=SETTINGS)
+    strategy = tf.distribute.get_strategy()
+    train.train_images(config, directory, data.load("digits"), strategy)
+    return directory
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("b/2.png", "a/1.png", "a/0.png"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (40, 40), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    return tmp_path / "images"
+
+
+def test_codes_names_and_labels_of_a_folder(run, folder, tmp_path, monkeypatch):
+    # Smaller than the folder, so that arrays really grow.
+    monkeypatch.setattr(encode, "BATCH", 2)
+    lines = []
+    output = tmp_path / "out" / "codes.npz"
+    assert encode.encode(run, folder, output, lines.append) == 3
+    stored = np.load(output)
+    assert set(stored.files) == {"z", "name", "label"}
+    assert list(stored["name"]) == ["a/0.png", "a/1.png", "b/2.png"]
+    assert list(stored["label"]) == [0, 0, 1]
+    split, _ = encode.open_source(folder, (32, 32, 1))
+    images = split.take(np.arange(3))["image"] / np.float32(255)
+    expected = rundir.load_model(run).encode(images)["z"]
+    np.testing.assert_allclose(stored["z"], expected, atol=1e-5)
+    assert "3/3 images" in lines[-1]
+
+
+def test_arrays(run, tmp_path):
+    images = np.random.default_rng(0).random((5, 32, 32, 1), np.float32)
+    np.savez(tmp_path / "in.npz", images=images)
+    encode.encode(run, tmp_path / "in.npz", tmp_path / "codes.npz", str)
+    stored = np.load(tmp_path / "codes.npz")
+    assert stored["z"].shape == (5, 6)
+    assert list(stored["label"]) == [-1] * 5
+
+
+def test_nothing_is_left_behind_by_an_error(run, folder, tmp_path):
+    (folder / "a" / "2.png").write_bytes(b"no image")
+    output = tmp_path / "out" / "codes.npz"
+    with pytest.raises(InputError, match="2.png"):
+        encode.encode(run, folder, output, str)
+    assert not output.parent.exists() or not list(output.parent.iterdir())
+
+
+def test_a_folder_without_a_run(folder, tmp_path):
+    with pytest.raises(InputError, match="no run directory"):
+        encode.encode(tmp_path, folder, tmp_path / "codes.npz")
