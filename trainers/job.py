@@ -1,11 +1,13 @@
 """A whole job: backbone where one is needed, training, pictures, scores."""
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 
+import numpy as np
+
 from tfdisent import models
-from tfdisent.data.base import Dataset
 from trainers import callbacks
 from trainers import config as configuration
 from trainers import evaluate
@@ -97,7 +99,7 @@ def plug_backbone(config, workdir, dataset, strategy, named):
             train.train_images(
                 backbone_config,
                 own,
-                _with_training_split(dataset, few_shot_images),
+                dataclasses.replace(dataset, splits={"train": few_shot_images}),
                 strategy,
             )
     else:
@@ -129,34 +131,20 @@ def _finished(run_directory):
     return state.exists()
 
 
-def _with_training_split(dataset, split):
-    """The data set with another training split and nothing held out."""
-    return Dataset(
-        name=dataset.name,
-        splits={"train": split},
-        description=dataset.description,
-    )
-
-
 def small(dataset):
     """A data set cut for `--quick`: the first classes, the first images."""
-    import numpy as np
 
     def few_classes(split):
         classes = np.unique(split.labels)[:QUICK_CLASSES]
         return split.subset(np.flatnonzero(np.isin(split.labels, classes)))
 
-    few_shot = {n: few_classes(s) for n, s in dataset.few_shot.items()}
-    splits = {
-        n: s.subset(np.arange(min(len(s), QUICK_IMAGES)))
-        for n, s in dataset.splits.items()
-    }
-    return Dataset(
-        name=dataset.name,
-        splits=splits,
-        few_shot=few_shot,
-        num_classes=dataset.num_classes,
-        class_names=dataset.class_names,
+    return dataclasses.replace(
+        dataset,
+        splits={
+            name: split.subset(np.arange(min(len(split), QUICK_IMAGES)))
+            for name, split in dataset.splits.items()
+        },
+        few_shot={n: few_classes(s) for n, s in dataset.few_shot.items()},
         description=f"{dataset.description}, cut for --quick",
     )
 

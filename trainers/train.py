@@ -34,15 +34,7 @@ def load_data(config, data_dir=None):
         options["size"] = config.image_size
     if config.grey:
         options["grey"] = True
-    try:
-        return data.load(config.dataset, data_dir, **options)
-    except TypeError as error:
-        if not options:
-            raise
-        raise InputError(
-            f"Data set {config.dataset!r} does not take "
-            f"{' or '.join(options)} ({error})."
-        ) from error
+    return data.load(config.dataset, data_dir, report=print, **options)
 
 
 def model_shape(model_class, image_shape):
@@ -265,7 +257,8 @@ def fit(
     while step < config.steps:
         until = min(p * (step // p + 1) for p in periods)
         count = min(until, config.steps) - step
-        done = int(run(iterator, tf.constant(count, tf.int64)))
+        with pipeline.input_errors():
+            done = int(run(iterator, tf.constant(count, tf.int64)))
         step += done
         scalars = {n: float(t.result()) for n, t in model.trackers.items()}
         if not np.all(np.isfinite(list(scalars.values()))):
