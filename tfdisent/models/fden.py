@@ -429,9 +429,7 @@ class FDEN(base.PartsModel):
         scale = self.optimizer_of["main"].scale_loss(tf.constant(1.0))
         return {
             **terms,
-            "loss": self.alpha * terms["reconstruction"]
-            + self.beta * terms["alignment"]
-            - self.gamma * terms["mutual_information"],
+            "loss": self.total(terms),
             "gradient_norm": _norm(g_u, scale),
             "mi_gradient_norm": _norm(g_m, scale),
             "mi_gradient_norm_clipped": _norm(clipped, scale),
@@ -439,12 +437,15 @@ class FDEN(base.PartsModel):
 
     def evaluate_batch(self, batch):
         terms = self.objective(batch, training=False, seed=self.noise_seed(1))
-        return {
-            **terms,
-            "loss": self.alpha * terms["reconstruction"]
+        return {**terms, "loss": self.total(terms)}
+
+    def total(self, terms):
+        """(6): alpha L_R + beta L_C - gamma L_M."""
+        return (
+            self.alpha * terms["reconstruction"]
             + self.beta * terms["alignment"]
-            - self.gamma * terms["mutual_information"],
-        }
+            - self.gamma * terms["mutual_information"]
+        )
 
     def get_config(self):
         return {
