@@ -23,6 +23,7 @@ from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from tfdisent.data import pipeline
 
@@ -734,13 +735,15 @@ def tsne(codes, labels, title="", side=480):
     codes = np.asarray(codes, np.float32).reshape(len(codes), -1)
     if len(codes) < 4:
         raise ValueError(f"t-SNE needs 4 codes. Received: {len(codes)}")
-    plane = TSNE(
+    embedding = TSNE(
         perplexity=min(30, (len(codes) - 1) / 3),
         # A single number has no second principal component.
         init="pca" if min(codes.shape) > 1 else "random",
         random_state=0,
-        n_jobs=1,
-    ).fit_transform(codes)
+    )
+    # Beside TensorFlow's threads, more than one takes a hundred times longer.
+    with threadpool_limits(1):
+        plane = embedding.fit_transform(codes)
     figure = Figure(figsize=(side / 100, side / 100), dpi=100)
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.9))
