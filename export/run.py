@@ -2,8 +2,8 @@
 
     python -m export.run --run=runs/fden-omniglot-0 --output=models/fden
 
-The version is complete or not there at all; TF Serving, or `python -m
-serving.run`, can watch the directory while this writes.
+The version is complete or not there at all; TF Serving can watch the
+directory while this writes.
 """
 
 import json
@@ -184,7 +184,9 @@ def report(version, card):
             f"Written: {version}",
             "Next:",
             f"  tf.saved_model.load({str(version)!r}).signatures['encode']",
-            f"  python -m serving.run --models={version.parent.parent}",
+            "  tensorflow_model_server --rest_api_port=8501 "
+            f"--model_name={version.parent.name} "
+            f"--model_base_path={version.parent.resolve()}",
         ]
     )
 

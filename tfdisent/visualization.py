@@ -40,6 +40,8 @@ ROWS = 20
 BATCH = 128
 # Share of the codes left out at either end of a data-driven traversal.
 TAIL = 0.02
+# Fewer codes have no neighbourhoods to map.
+TSNE_LEAST = 4
 
 # ---- arrays ------------------------------------------------------------------
 
@@ -146,6 +148,12 @@ def beside(pictures, gap=GAP, down=0.0):
     return stack(turned, gap, across=down).swapaxes(0, 1)
 
 
+def framed(picture):
+    """A picture with `GAP` white pixels around it."""
+    around = ((GAP, GAP), (GAP, GAP), (0, 0))
+    return np.pad(picture, around, constant_values=WHITE)
+
+
 # ---- text --------------------------------------------------------------------
 
 
@@ -208,7 +216,7 @@ def encode(model, images, labels=None):
     batches = []
     for start in range(0, len(images), BATCH):
         rows = slice(start, start + BATCH)
-        given = (labels[rows],) if model.takes_label else ()
+        given = (np.asarray(labels)[rows],) if model.takes_label else ()
         batches.append(model.encode(images[rows], *given))
     return {
         part: np.concatenate([np.asarray(b[part], np.float32) for b in batches])
@@ -292,7 +300,7 @@ def reconstructions(model, images, labels=None, columns=10):
         rows = slice(start, start + columns)
         pair = [tile(i[rows], columns, zoom=zoom) for i in (images, restored)]
         pairs.append(beside([names, stack(pair, PADDING)]))
-    return stack(pairs)
+    return framed(stack(pairs))
 
 
 def samples(model, seed=0, count=64, columns=8):
@@ -447,13 +455,11 @@ def traversal(model, start, codes=None, steps=7, span=None, **options):
     height, width = strips[0].images.shape[2:4]
     zoom = zoom_to_fit(rows * height, len(columns) * steps * width)
     top = _headings(heads, zoom * width)
-    return beside(
-        [
-            stack([top, *_groups(column, zoom, steps)], across=1)
-            for column in columns
-        ],
-        4 * GAP,
-    )
+    panels = [
+        stack([top, *_groups(column, zoom, steps)], across=1)
+        for column in columns
+    ]
+    return framed(beside(panels, 4 * GAP))
 
 
 def _columns_of(strips):
@@ -499,19 +505,17 @@ def traversal_frames(model, start, codes=None, steps=13, span=None, **options):
     rows = sum(-(-len(s.entries) // columns) for s in strips)
     zoom = zoom_to_fit(rows * height, columns * width)
     name_width = max(text(s.part).shape[1] for s in strips)
-    frames = [
-        stack(
-            [
-                _bracketed(
-                    strip.part,
-                    tile(strip.images[:, step], columns, zoom=zoom),
-                    name_width,
-                )
-                for strip in strips
-            ]
-        )
-        for step in range(steps)
-    ]
+    frames = []
+    for step in range(steps):
+        groups = [
+            _bracketed(
+                strip.part,
+                tile(strip.images[:, step], columns, zoom=zoom),
+                name_width,
+            )
+            for strip in strips
+        ]
+        frames.append(framed(stack(groups)))
     return np.stack(frames + frames[-2:0:-1])
 
 
@@ -592,11 +596,16 @@ def swap_grid(
         beside(panels[start : start + across], 4 * GAP)
         for start in range(0, len(panels), across)
     ]
-    return stack(lines, 3 * GAP)
+    return framed(stack(lines, 3 * GAP))
 
 
 def interpolation(
-    model, first, second, steps=9, units=None, first_label=None,
+    model,
+    first,
+    second,
+    steps=9,
+    units=None,
+    first_label=None,
     second_label=None,
 ):
     """From one image to another, all units together and each alone.
@@ -621,23 +630,26 @@ def interpolation(
     mix = np.concatenate([weights * direction for direction in moving])
     source = encode(model, first[None], [first_label])
     target = encode(model, second[None], [second_label])
-    cells = _mixed(model, _repeat(source, len(mix)), _repeat(target, len(mix)),
-                   mix)
+    count = len(mix)
+    cells = _mixed(model, _repeat(source, count), _repeat(target, count), mix)
     height, width = first.shape[:2]
     rows = len(moving)
     zoom = zoom_to_fit(rows * height, (steps + 2) * width)
-    return beside(
-        [
-            _row_names(["all", *units], zoom * height),
-            tile(np.stack([first] * rows), 1, zoom=zoom),
-            tile(cells, steps, zoom=zoom),
-            tile(np.stack([second] * rows), 1, zoom=zoom),
-        ]
-    )
+    row = [
+        _row_names(["all", *units], zoom * height),
+        tile(np.stack([first] * rows), 1, zoom=zoom),
+        tile(cells, steps, zoom=zoom),
+        tile(np.stack([second] * rows), 1, zoom=zoom),
+    ]
+    return framed(beside(row))
 
 
 def translation_grid(
-    model, first, second, weights=(0, 0.5, 1), first_labels=None,
+    model,
+    first,
+    second,
+    weights=(0, 0.5, 1),
+    first_labels=None,
     second_labels=None,
 ):
     """Seed 002's figures 4-8: both factors interpolated between two images.
@@ -692,12 +704,10 @@ def translation_grid(
         sheet = tile(sheet, side + 4, zoom=zoom)
         pictures.append(beside([names, sheet]))
     down, across = model.units
-    top = _headings(
-        ["A", "decoded", *numbers, "decoded", "B"], zoom * width
-    )
+    top = _headings(["A", "decoded", *numbers, "decoded", "B"], zoom * width)
     title = text(f"share of B: {down} down, {across} to the right")
     title = place(title, len(title), top.shape[1])
-    return stack([title, top, *pictures], across=1)
+    return framed(stack([title, top, *pictures], across=1))
 
 
 def _plain(model, images, parts):
@@ -733,8 +743,10 @@ def tsne(codes, labels, title="", side=480):
       ValueError: fewer than 4 codes.
     """
     codes = np.asarray(codes, np.float32).reshape(len(codes), -1)
-    if len(codes) < 4:
-        raise ValueError(f"t-SNE needs 4 codes. Received: {len(codes)}")
+    if len(codes) < TSNE_LEAST:
+        raise ValueError(
+            f"t-SNE needs {TSNE_LEAST} codes. Received: {len(codes)}"
+        )
     embedding = TSNE(
         perplexity=min(30, (len(codes) - 1) / 3),
         # A single number has no second principal component.

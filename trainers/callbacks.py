@@ -9,6 +9,7 @@ from PIL import Image
 
 from tfdisent import visualization
 from tfdisent.data import pipeline
+from tfdisent.errors import InputError
 from trainers import rundir
 
 # Images that stand in the pictures, and those that tell a code's spread.
@@ -19,21 +20,46 @@ GRID = 5
 SAMPLE_SEED = 0
 
 
-def write_picture(workdir, name, step, picture):
-    """One picture to TensorBoard and to two PNG files.
+class Pictures:
+    """Where the pictures of a run go.
 
     Args:
-      workdir: the run directory; `images/NAME-STEP.png` and, always the
-        latest, `images/NAME.png` are written.
-      name, step: of the picture.
-      picture: uint8 `[H, W, 3]`.
+      workdir: the run directory; files are written to its `images/`.
     """
-    tf.summary.image(name, picture[None], step=step)
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
-    folder = pathlib.Path(workdir) / "images"
-    for file in (f"{name}-{step}.png", f"{name}.png"):
-        rundir.write_atomically(folder / file, stream.getvalue())
+
+    def __init__(self, workdir):
+        self.folder = pathlib.Path(workdir) / "images"
+
+    def write(self, name, step, picture):
+        """One picture to TensorBoard and to files.
+
+        Args:
+          name, step: of the picture; `NAME-STEP.png` stays, `NAME.png` is
+            always the latest.
+          picture: uint8 `[H, W, 3]`; or `[T, H, W, 3]`, which moves and
+            becomes `NAME.gif` alone.
+
+        Raises:
+          InputError: a file cannot be written; older ones stay.
+        """
+        if picture.ndim == 4:
+            self._store(f"{name}.gif", visualization.animation(picture))
+            return
+        tf.summary.image(name, picture[None], step=step)
+        stream = io.BytesIO()
+        Image.fromarray(picture).save(stream, "PNG")
+        for file in (f"{name}-{step}.png", f"{name}.png"):
+            self._store(file, stream.getvalue())
+
+    def _store(self, name, content):
+        try:
+            rundir.write_atomically(self.folder / name, content)
+        except OSError as error:
+            raise InputError(
+                f"Cannot write {self.folder / name}: {error.strerror}. "
+                "Checkpoints are intact; free some space and give the same "
+                "command again."
+            ) from error
 
 
 def picture_events(model, split, workdir):
@@ -45,50 +71,70 @@ def picture_events(model, split, workdir):
       workdir: the run directory.
 
     Returns:
-      `event(step)`, as `train.fit` takes it: reconstructions and traversals
-      of what has codes, swaps of whole units, samples of what has a prior,
-      and, for models of two units, the translation grid and t-SNE.
+      `event(step)`, as `train.fit` takes it: reconstructions, traversals of
+      what has codes (the latest also as GIF), swaps of whole units, samples
+      of what has a prior, and, for models of two whole units, the translation
+      grid and t-SNE.
     """
-    shown = Shown(model, split)
+    shown, pictures = Shown(model, split), Pictures(workdir)
 
     def event(step):
         for name, picture in shown.pictures():
-            write_picture(workdir, name, step, picture)
+            pictures.write(name, step, picture)
 
     return event
 
 
 class Shown:
-    """The fixed images of a run's pictures, read when first drawn."""
+    """The fixed images of a run's pictures, read when first drawn.
+
+    Args:
+      model: a `PartsModel`.
+      split: a `Split`.
+    """
 
     def __init__(self, model, split):
         self.model, self.split = model, split
         self.spread = None
 
     def pictures(self):
-        """Yields `(name, uint8 [H, W, 3])`."""
+        """Yields `(name, picture)`, pictures as `Pictures.write` takes them."""
         model = self.model
-        if self.spread is None:
-            self.spread = self._take(_evenly(len(self.split), SPREAD))
-        images, labels = self.spread
-        few = _evenly(len(images), SHOWN)
-        some = images[few], None if labels is None else labels[few]
-        codes = visualization.encode(model, images, labels)
+        whole = visualization.whole_units(model)
+        images, labels = self._shown()
+        pairs = len(images) > 1
         if model.reconstructs:
             yield (
                 "reconstructions",
-                visualization.reconstructions(model, *some),
+                visualization.reconstructions(model, images, labels),
             )
         if any(len(shape) == 1 for shape in model.parts.values()):
-            start = {name: code[:1] for name, code in codes.items()}
-            yield "traversal", visualization.traversal(model, start, codes)
-        if visualization.whole_units(model):
-            yield "swaps", self._swaps(*some)
+            yield from self._traversals()
+        if whole and pairs:
+            yield "swaps", self._swaps(images, labels)
         if model.sample is not None:
             yield "samples", visualization.samples(model, SAMPLE_SEED)
-        if len(model.units) == 2:
-            yield "translation", self._translation(*some)
+        if len(whole) == len(model.units) == 2 and pairs:
+            yield "translation", self._translation(images, labels)
             yield from self._maps()
+
+    def _read(self):
+        """Images spread over the split, and their labels."""
+        if self.spread is None:
+            self.spread = self._take(_evenly(len(self.split), SPREAD))
+        return self.spread
+
+    def _shown(self):
+        images, labels = self._read()
+        few = _evenly(len(images), SHOWN)
+        return images[few], _rows(labels, few)
+
+    def _traversals(self):
+        """One of the first image, still and moving."""
+        codes = visualization.encode(self.model, *self._read())
+        start = {name: code[:1] for name, code in codes.items()}
+        for draw in (visualization.traversal, visualization.traversal_frames):
+            yield "traversal", draw(self.model, start, codes)
 
     def _take(self, rows):
         batch = self.split.take(rows)
@@ -97,25 +143,27 @@ class Shown:
         return images.numpy(), labels
 
     def _swaps(self, images, labels):
-        rows, columns = slice(0, GRID), slice(GRID, 2 * GRID)
-        given = [None if labels is None else labels[s] for s in (rows, columns)]
+        # Alternate ones, so that either side has all kinds.
+        rows, columns = slice(0, 2 * GRID, 2), slice(1, 2 * GRID, 2)
         return visualization.swap_grid(
             self.model,
             images[rows],
             images[columns],
-            source_labels=given[0],
-            target_labels=given[1],
+            source_labels=_rows(labels, rows),
+            target_labels=_rows(labels, columns),
         )
 
     def _translation(self, images, labels):
-        first, second = slice(0, 2 * PAIRS, 2), slice(1, 2 * PAIRS, 2)
-        given = [None if labels is None else labels[s] for s in (first, second)]
+        # Far apart in the split, so most likely of different classes.
+        half = len(images) // 2
+        count = min(PAIRS, half)
+        first, second = slice(0, count), slice(half, half + count)
         return visualization.translation_grid(
             self.model,
             images[first],
             images[second],
-            first_labels=given[0],
-            second_labels=given[1],
+            first_labels=_rows(labels, first),
+            second_labels=_rows(labels, second),
         )
 
     def _maps(self):
@@ -130,13 +178,15 @@ class Shown:
                 for c in classes
             ]
         )
-        images, labels = self._take(rows)
-        codes = visualization.encode(self.model, images, labels)
+        if len(rows) < visualization.TSNE_LEAST:
+            return
+        codes = visualization.encode(self.model, *self._take(rows))
         flat = {n: c for n, c in codes.items() if c.ndim == 2}
-        yield (
-            "tsne",
-            visualization.tsne_of_parts(flat, self.split.labels[rows]),
-        )
+        yield "tsne", visualization.tsne_of_parts(flat, self.split.labels[rows])
+
+
+def _rows(labels, rows):
+    return None if labels is None else labels[rows]
 
 
 def _evenly(size, count):

@@ -1,3 +1,5 @@
+"""Pictures hold the pixels that the models gave."""
+
 import io
 
 import numpy as np
@@ -6,130 +8,424 @@ from PIL import Image
 
 from tfdisent import testing
 from tfdisent import visualization
+from tfdisent.models import base
+
+GAP, PADDING = visualization.GAP, visualization.PADDING
 
 
-def images(count, channels=1):
-    return testing.random_images((32, 32, channels), count, seed=0)
+class Palette(base.PartsModel):
+    """Images of one colour; the parts are its channels, exactly."""
+
+    def __init__(self, side=4):
+        super().__init__((side, side, 3))
+        self.built = True
+
+    @property
+    def parts(self):
+        return {"warm": (2,), "blue": (1,)}
+
+    @property
+    def units(self):
+        return base.whole_parts(self.parts)
+
+    def encode(self, image):
+        colour = np.asarray(image)[:, 0, 0]
+        return {"warm": colour[:, :2], "blue": colour[:, 2:]}
+
+    def decode(self, warm, blue):
+        colour = np.concatenate([warm, blue], axis=-1)[:, None, None]
+        side = self.image_shape[0]
+        return np.broadcast_to(colour, (len(colour), side, side, 3))
 
 
-def pixels(image):
-    return np.round(255 * np.asarray(image).clip(0, 1)).astype(np.uint8)
+class Plugged(Palette):
+    """A backbone whose own reconstruction is a negative."""
+
+    backbone = "any"
+
+    def codes(self, image):
+        return image
+
+    def decode_codes(self, z):
+        return 1 - z
 
 
-def contains(picture, image, zoom):
-    """Whether the enlarged image stands somewhere in the picture."""
-    cell = visualization.to_pixels(image).repeat(zoom, 0).repeat(zoom, 1)
-    windows = np.lib.stride_tricks.sliding_window_view(
-        picture[..., 0], cell.shape[:2]
-    )
-    # The centre row first: a whole comparison everywhere would be large.
-    rows = windows[:, :, cell.shape[0] // 2]
-    hits = np.argwhere((rows == cell[cell.shape[0] // 2, :, 0]).all(-1))
-    return any((windows[y, x] == cell[..., 0]).all() for y, x in hits)
+@pytest.fixture
+def palette():
+    return Palette()
 
 
-def test_pixels_of_grey_colour_and_numbers_that_are_none():
-    grey = np.array([[[0.0], [1.0], [2.0], [np.nan]]], np.float32)
-    expected = np.array([0, 255, 255, 0])
-    for channel in range(3):
-        np.testing.assert_array_equal(
-            visualization.to_pixels(grey)[0, :, channel], expected
-        )
-    with pytest.raises(ValueError, match="1 or 3"):
-        visualization.to_pixels(np.zeros((4, 4, 2)))
+def plain(*colours, side=4):
+    """Images of one colour each, float32 `[N, side, side, 3]`."""
+    colours = np.asarray(colours, np.float32)[:, None, None]
+    return np.broadcast_to(colours, (len(colours), side, side, 3)).copy()
+
+
+def cells(picture, rows, columns, side):
+    """Pixels of a grid in the lower right corner, `[rows, columns, 3]`.
+
+    Every cell must have one colour.
+    """
+    picture = picture[:-GAP, :-GAP]
+    pitch = side + PADDING
+    grid = np.zeros((rows, columns, 3), int)
+    for row in range(rows):
+        for column in range(columns):
+            bottom = len(picture) - (rows - 1 - row) * pitch
+            right = picture.shape[1] - (columns - 1 - column) * pitch
+            cell = picture[bottom - side : bottom, right - side : right]
+            assert (cell == cell[0, 0]).all()
+            grid[row, column] = cell[0, 0]
+    return grid
+
+
+# ---- arrays ----------------------------------------------------------------
+
+
+def test_to_pixels_rounds_clips_and_repeats_grey():
+    grey = np.array([-1, 0, 0.5, 1, 2, np.nan]).reshape(1, 6, 1)
+    pixels = visualization.to_pixels(grey)
+    assert pixels.dtype == np.uint8
+    assert pixels[0, :, 0].tolist() == [0, 0, 128, 255, 255, 0]
+    assert (pixels == pixels[..., :1]).all()
+
+
+def test_to_pixels_keeps_uint8():
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    np.testing.assert_array_equal(visualization.to_pixels(image), image)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 2), (4, 4, 4)])
+def test_to_pixels_refuses_other_channels(shape):
+    with pytest.raises(ValueError, match="Received shape"):
+        visualization.to_pixels(np.zeros(shape))
 
 
 def test_tile_places_every_pixel():
-    three = np.zeros((3, 2, 2, 1), np.float32)
-    three[1] = 1.0
-    picture = visualization.tile(three, columns=2, padding=1)
-    assert picture.shape == (5, 5, 3)
-    assert (picture[:2, :2] == 0).all()
-    assert (picture[:2, 3:] == 255).all()
-    assert (picture[2] == visualization.WHITE).all()
-    assert (picture[3:, :2] == 0).all()
-    assert (picture[3:, 3:] == visualization.WHITE).all()
+    images = np.array([10, 20, 30], np.uint8).reshape(3, 1, 1, 1)
+    sheet = visualization.tile(images, columns=2, padding=1, zoom=2)
+    expected = [
+        [10, 10, 255, 20, 20],
+        [10, 10, 255, 20, 20],
+        [255, 255, 255, 255, 255],
+        [30, 30, 255, 255, 255],
+        [30, 30, 255, 255, 255],
+    ]
+    assert sheet.dtype == np.uint8
+    for channel in range(3):
+        assert sheet[..., channel].tolist() == expected
 
 
-def test_the_translation_grid_has_both_ends():
-    model = testing.tiny_model("fden")
-    shown = images(2)
-    picture = visualization.translation_grid(model, shown[:1], shown[1:])
-    zoom = visualization.zoom_to_fit(3 * 32, 7 * 32)
-    parts = model.encode(shown)
-    both = model.decode(**parts)
-    for image in (shown[0], shown[1], both[0], both[1]):
-        assert contains(picture, np.asarray(image), zoom)
-    half = model.swap(shown[:1], shown[1:], np.array([[0.5, 1]], np.float32))
-    assert contains(picture, np.asarray(half[0]), zoom)
+def test_tile_without_padding_is_the_images():
+    images = testing.random_images((3, 5, 3), count=4)
+    sheet = visualization.tile(images, columns=4, padding=0)
+    expected = np.concatenate(list(visualization.to_pixels(images)), axis=1)
+    np.testing.assert_array_equal(sheet, expected)
 
 
-def test_the_translation_grid_shows_the_backbone_alone():
-    model = testing.tiny_model("fden")
-    shown = images(2)
-    picture = visualization.translation_grid(model, shown[:1], shown[1:])
-    plain = model.decode_codes(model.codes(shown))
-    zoom = visualization.zoom_to_fit(3 * 32, 7 * 32)
-    assert contains(picture, np.asarray(plain[0]), zoom)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"images": np.zeros((0, 2, 2, 1))},
+        {"images": np.zeros((2, 2, 1))},
+        {"columns": 0},
+        {"zoom": 0},
+    ],
+)
+def test_tile_refuses(arguments):
+    given = {"images": np.zeros((1, 2, 2, 1)), "columns": 1} | arguments
+    with pytest.raises(ValueError, match="tile needs"):
+        visualization.tile(**given)
 
 
-def test_the_translation_grid_needs_two_units():
-    with pytest.raises(ValueError, match="two units"):
-        visualization.translation_grid(
-            testing.tiny_model("autoencoder"), images(1), images(1)
-        )
+def test_zoom_is_whole_and_stays_in_view():
+    assert visualization.zoom_to_fit(10, 100) == 9
+    assert visualization.zoom_to_fit(650, 100) == 2
+    assert visualization.zoom_to_fit(5000, 5000) == 1
 
 
-def test_a_traversal_passes_through_the_image_itself():
+def test_stack_and_beside_align():
+    black = np.zeros((1, 1, 3), np.uint8)
+    wide = np.zeros((1, 3, 3), np.uint8)
+    stacked = visualization.stack([black, wide], gap=1, across=1)
+    assert stacked[..., 0].tolist() == [[255, 255, 0], [255] * 3, [0, 0, 0]]
+    joined = visualization.beside([black, wide.swapaxes(0, 1)], gap=1, down=1)
+    assert joined[..., 0].tolist() == [
+        [255, 255, 0],
+        [255, 255, 0],
+        [0, 255, 0],
+    ]
+
+
+def test_text_is_of_equal_height_and_dark_on_white():
+    short, tall = visualization.text("a"), visualization.text("Agj[0]")
+    assert short.shape[0] == tall.shape[0]
+    assert short.shape[1] < tall.shape[1]
+    assert tall.max() == 255 and tall.min() < 128
+
+
+# ---- models ----------------------------------------------------------------
+
+
+def test_encode_and_decode_do_not_depend_on_batches(palette, monkeypatch):
+    images = plain(*np.random.default_rng(0).random((7, 3)))
+    monkeypatch.setattr(visualization, "BATCH", 3)
+    parts = visualization.encode(palette, images)
+    assert parts["warm"].shape == (7, 2)
+    np.testing.assert_array_equal(visualization.decode(palette, parts), images)
+
+
+def test_units_that_are_parts_and_units_that_vary():
+    flat = testing.tiny_model("beta_vae")
+    assert visualization.whole_units(flat) == []
+    rng = np.random.default_rng(0)
+    codes = {"z": rng.normal(size=(50, 4)) * [1, 3, 0, 2]}
+    assert visualization.widest_units(flat, codes, most=2) == ["z[1]", "z[3]"]
+
+
+def test_whole_units_come_before_wider_entries(palette):
+    assert visualization.whole_units(palette) == ["warm", "blue"]
+    codes = {"warm": np.eye(2), "blue": np.zeros((2, 1))}
+    assert visualization.widest_units(palette, codes, 1) == ["warm"]
+
+
+def test_reconstructions_stand_below_their_images(palette):
+    images = plain((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    picture = visualization.reconstructions(palette, images)
+    side = 4 * visualization.zoom_to_fit(2 * 4, 3 * 4)
+    colours = (255 * np.eye(3)).astype(int)
+    np.testing.assert_array_equal(cells(picture, 2, 3, side), [colours] * 2)
+
+
+def test_samples_follow_seed_and_number():
     model = testing.tiny_model("beta_vae")
-    start = visualization.encode(model, images(1)[:, :, :, :])
-    strips = visualization.traverse(model, start, steps=5, span=2.0)
-    middle = visualization.decode(model, start)[0]
-    (strip,) = strips
-    assert strip.images.shape[:2] == (len(strip.entries), 5)
-    value = start["z"][0].copy()
-    value[strip.entries[0]] = -2.0
-    low = visualization.decode(model, {"z": value[None]})[0]
-    np.testing.assert_allclose(strip.images[0, 0], low, atol=1e-6)
-    picture = visualization.traversal(model, start, steps=5)
-    assert picture.dtype == np.uint8
-    assert contains(
-        picture, middle, visualization.zoom_to_fit(len(strip.entries) * 32, 160)
+    four = visualization.samples(model, seed=1, count=4, columns=2)
+    six = visualization.samples(model, seed=1, count=6, columns=2)
+    zoom = [visualization.zoom_to_fit(rows * 32, 64) for rows in (2, 3)]
+    for picture, rows, factor in zip((four, six), (2, 3), zoom, strict=True):
+        size = 32 * factor + PADDING
+        assert picture.shape == (rows * size - 2, 2 * size - 2, 3)
+    first = [
+        picture[::factor, ::factor][:32, :32].astype(int)
+        for picture, factor in zip((four, six), zoom, strict=True)
+    ]
+    # float32 sums of another batch may round to the next of 256 values.
+    assert np.abs(first[0] - first[1]).max() <= 1
+
+
+def test_samples_need_a_prior(palette):
+    with pytest.raises(ValueError, match="Palette has no prior"):
+        visualization.samples(palette)
+
+
+# ---- traversals ------------------------------------------------------------
+
+
+def test_traversal_passes_through_the_reconstruction(palette):
+    start = visualization.encode(palette, plain((0.2, 0.4, 0.6)))
+    for steps in (3, 7):
+        for strip in visualization.traverse(palette, start, steps=steps):
+            for images in strip.images:
+                np.testing.assert_array_equal(
+                    images[steps // 2], plain((0.2, 0.4, 0.6))[0]
+                )
+
+
+def test_traversal_moves_one_entry_to_its_ends(palette):
+    start = visualization.encode(palette, plain((0.2, 0.4, 0.6)))
+    warm, blue = visualization.traverse(palette, start, steps=5, span=1)
+    assert (warm.part, warm.entries) == ("warm", [0, 1])
+    colours = warm.images[1, :, 0, 0]
+    np.testing.assert_allclose(colours[:, 1], [-1, -0.3, 0.4, 0.7, 1], 1e-6)
+    np.testing.assert_array_equal(colours[:, 0], np.float32([0.2] * 5))
+    np.testing.assert_array_equal(colours[:, 2], np.float32([0.6] * 5))
+    np.testing.assert_allclose(
+        blue.images[0, :, 0, 0, 2], [-1, -0.2, 0.6, 0.8, 1], 1e-6
     )
 
 
-def test_the_entries_of_largest_spread_are_shown():
-    model = testing.tiny_model("autoencoder", latent_dim=20)
-    codes = {"z": np.random.default_rng(0).normal(size=(50, 20))}
-    codes["z"][:, 3] *= 10
-    codes["z"][:, 7] *= 0.01
-    (chosen,) = visualization.widest_entries(model, codes, most=16).values()
-    assert 3 in chosen
-    assert 7 not in chosen
-    assert len(chosen) == 16
+def test_traversal_takes_its_range_from_codes(palette):
+    start = visualization.encode(palette, plain((0.5, 0.5, 2.0)))
+    line = np.linspace(0, 1, 101)[:, None]
+    codes = {"warm": np.hstack([line, line / 2]), "blue": line}
+    warm, blue = visualization.traverse(palette, start, codes, most=1)
+    assert warm.entries == [0]
+    ends = warm.images[0, [0, -1], 0, 0, 0]
+    np.testing.assert_allclose(ends, [0.02, 0.98], 1e-5)
+    # An image outside the range of the codes is its own end.
+    assert blue.images[0, -1, 0, 0, 2] == 2
 
 
-def test_maps_are_repeatable_and_need_four_codes():
-    codes = np.random.default_rng(0).normal(size=(30, 4))
-    labels = np.arange(30) % 3
-    first, second = (visualization.tsne(codes, labels) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-    assert first.shape == (480, 480, 3)
+def test_traversal_takes_the_widest_or_the_given_entries(palette):
+    codes = {"warm": np.array([[0, 1], [0, 2]]), "blue": np.zeros((2, 1))}
+    widest = visualization.widest_entries(palette, codes, most=1)
+    assert {n: e.tolist() for n, e in widest.items()} == {
+        "warm": [1],
+        "blue": [0],
+    }
+    start = visualization.encode(palette, plain((0, 0, 0)))
+    given = {"warm": [1, 0]}
+    (strip,) = visualization.traverse(palette, start, dimensions=given)
+    assert strip.entries == [1, 0]
+
+
+def test_traversal_draws_what_it_traversed(palette):
+    start = visualization.encode(palette, plain((0.2, 0.4, 0.6)))
+    picture = visualization.traversal(palette, start, steps=3, span=1)
+    side = 4 * visualization.zoom_to_fit(3 * 4, 3 * 4)
+    (blue,) = cells(picture, 1, 3, side)
+    assert blue.tolist() == [[51, 102, 0], [51, 102, 153], [51, 102, 255]]
+    # Parts stand a gap apart, with a bracket each, open to the right.
+    column = (picture[:, :, 0] == visualization.INK).sum(axis=0).argmax()
+    dark = np.flatnonzero(picture[:, column, 0] == visualization.INK)
+    assert len(dark) == 3 * side + PADDING
+    assert np.diff(dark).max() == GAP + 1
+
+
+def test_many_rows_go_into_columns():
+    def strip(name, count):
+        return visualization.Strip(name, list(range(count)), None)
+
+    def names(*lengths):
+        strips = [strip(str(n), n) for n in lengths]
+        columns = visualization._columns_of(strips)
+        return [[len(s.entries) for s in column] for column in columns]
+
+    assert names(10) == [[10]]
+    assert names(3, 3, 3) == [[3, 3, 3]]
+    assert names(16, 16) == [[16], [16]]
+    assert names(10, 10, 10, 10) == [[10, 10], [10, 10]]
+
+
+def test_traversal_refuses(palette):
+    start = visualization.encode(palette, plain((0, 0, 0)))
+    with pytest.raises(ValueError, match="at least 2"):
+        visualization.traverse(palette, start, steps=1)
+
+
+def test_frames_go_there_and_back_and_make_a_gif(palette):
+    start = visualization.encode(palette, plain((0.2, 0.4, 0.6)))
+    frames = visualization.traversal_frames(palette, start, steps=4, span=1)
+    assert len(frames) == 6
+    np.testing.assert_array_equal(frames[1], frames[5])
+    assert (frames[0] != frames[3]).any()
+    gif = Image.open(io.BytesIO(visualization.animation(frames)))
+    assert gif.n_frames == 6
+    assert gif.size == frames.shape[2:0:-1]
+
+
+# ---- mixing ----------------------------------------------------------------
+
+
+def test_swap_grid_takes_one_unit_from_the_column(palette):
+    sources, targets = plain((0, 0, 0), (1, 1, 1)), plain((0.2, 0.4, 0.6))
+    picture = visualization.swap_grid(palette, sources, targets, ["blue"])
+    side = 4 * visualization.zoom_to_fit(3 * 4, 2 * 4)
+    assert cells(picture, 2, 1, side)[:, 0].tolist() == [
+        [0, 0, 153],
+        [255, 255, 153],
+    ]
+
+
+def test_swap_grid_draws_every_whole_unit(palette):
+    sources = plain((0, 0, 0), (1, 1, 1))
+    one = visualization.swap_grid(palette, sources, sources, ["blue"])
+    both = visualization.swap_grid(palette, sources, sources)
+    assert both.shape[1] > one.shape[1] // 2
+    side = 4 * visualization.zoom_to_fit(3 * 4, 2 * 3 * 4)
+    assert cells(both, 2, 2, side)[0].tolist() == [[0, 0, 0], [0, 0, 255]]
+
+
+def test_interpolation_ends_at_both_images(palette):
+    first, second = plain((0, 0, 0), (1, 1, 1))
+    picture = visualization.interpolation(palette, first, second, steps=3)
+    side = 4 * visualization.zoom_to_fit(3 * 4, 5 * 4)
+    # The second image stands a gap to the right of the way.
+    way = cells(picture[:, : -GAP - side], 3, 3, side)
+    assert way[:, 0].tolist() == [[0, 0, 0]] * 3
+    assert way[:, 2].tolist() == [[255] * 3, [255, 255, 0], [0, 0, 255]]
+    assert way[0, 1].tolist() == [128] * 3
+
+
+def test_translation_grid_has_the_papers_places(palette):
+    first, second = plain((0, 0, 0), (1, 0, 0)), plain((1, 1, 1), (0, 1, 0))
+    picture = visualization.translation_grid(palette, first, second)
+    side = 4 * visualization.zoom_to_fit(2 * 3 * 4, 7 * 4)
+    pair_height = 3 * side + 2 * PADDING + GAP
+    above = cells(picture[:-pair_height], 3, 7, side)
+    below = cells(picture, 3, 7, side)
+    white = [255] * 3
+    assert above[0].tolist() == [
+        [0, 0, 0],
+        [0, 0, 0],
+        [0, 0, 0],
+        [0, 0, 128],
+        [0, 0, 255],
+        white,
+        white,
+    ]
+    assert above[1, 3].tolist() == [128] * 3
+    assert above[:, 2].tolist() == [[0, 0, 0], [128, 128, 0], [255, 255, 0]]
+    assert (above[1:, :2] == 255).all() and (above[:2, 5:] == 255).all()
+    assert below[0, :3].tolist() == [[255, 0, 0]] * 3
+    assert below[2, 4:].tolist() == [[0, 255, 0]] * 3
+
+
+def test_translation_grid_shows_the_backbones_reconstruction():
+    first, second = plain((1, 0, 0)), plain((0, 0, 1))
+    picture = visualization.translation_grid(Plugged(), first, second)
+    side = 4 * visualization.zoom_to_fit(3 * 4, 7 * 4)
+    grid = cells(picture, 3, 7, side)
+    assert grid[0, :3].tolist() == [[255, 0, 0], [0, 255, 255], [255, 0, 0]]
+    assert grid[2, 4:].tolist() == [[0, 0, 255], [255, 255, 0], [0, 0, 255]]
+
+
+def test_translation_grid_of_fden_ends_at_its_reconstructions():
+    model = testing.tiny_model("fden")
+    first = testing.random_images((32, 32, 1), count=1, seed=1)
+    second = testing.random_images((32, 32, 1), count=1, seed=2)
+    picture = visualization.translation_grid(model, first, second)
+    zoom = visualization.zoom_to_fit(3 * 32, 7 * 32)
+    pitch = 32 * zoom + PADDING
+    grid = picture[-(3 * pitch) + PADDING - GAP : -GAP]
+    grid = grid[:, -(7 * pitch) + PADDING - GAP : -GAP]
+    for image, place in ((first, (0, 2)), (second, (2, 4))):
+        top, left = (number * pitch for number in place)
+        cell = grid[top : top + pitch - PADDING, left : left + pitch - PADDING]
+        decoded = model.decode(**model.encode(image))
+        expected = visualization.to_pixels(decoded)[0].astype(int)
+        assert np.abs(cell[::zoom, ::zoom] - expected).max() <= 1
+
+
+def test_translation_grid_needs_two_units():
+    model = testing.tiny_model("autoencoder")
+    images = testing.random_images((32, 32, 1), count=1)
+    with pytest.raises(ValueError, match="two units"):
+        visualization.translation_grid(model, images, images)
+
+
+# ---- maps ------------------------------------------------------------------
+
+
+def test_tsne_is_a_function_of_codes_and_separates_classes():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 10)
+    codes = rng.normal(size=(20, 5)) + 20 * labels[:, None]
+    picture = visualization.tsne(codes, labels, "identity", side=300)
+    assert picture.shape == (300, 300, 3) and picture.dtype == np.uint8
+    again = visualization.tsne(codes, labels, "identity", side=300)
+    np.testing.assert_array_equal(picture, again)
+    blue = (picture == (31, 119, 180)).all(-1)
+    orange = (picture == (255, 127, 14)).all(-1)
+    assert blue.sum() > 100 and orange.sum() > 100
+
+
+def test_tsne_of_parts_stand_side_by_side():
+    codes = {"a": np.eye(6), "b": np.arange(6)[:, None]}
+    picture = visualization.tsne_of_parts(codes, np.arange(6))
+    assert picture.shape == (480, 2 * 480 + GAP, 3)
+
+
+def test_tsne_refuses_too_few():
     with pytest.raises(ValueError, match="needs 4 codes"):
-        visualization.tsne(codes[:3], labels[:3])
-
-
-def test_an_animation_reads_back():
-    frames = [np.full((8, 8, 3), v, np.uint8) for v in (0, 255)]
-    content = visualization.animation(frames)
-    with Image.open(io.BytesIO(content)) as gif:
-        assert gif.n_frames >= 2
-        assert gif.size == (8, 8)
-
-
-def test_samples_need_a_prior():
-    with pytest.raises(ValueError, match="no prior"):
-        visualization.samples(testing.tiny_model("autoencoder"))
-    picture = visualization.samples(testing.tiny_model("beta_vae"), count=4)
-    again = visualization.samples(testing.tiny_model("beta_vae"), count=4)
-    assert picture.shape == again.shape
+        visualization.tsne(np.eye(3), np.arange(3))

@@ -1,85 +1,119 @@
-import io
+"""A run's pictures: in TensorBoard, and as files that can be read back."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfdisent import data
 from tfdisent import testing
+from tfdisent.data.base import ArraySplit
+from tfdisent.errors import InputError
 from trainers import callbacks
+from trainers import rundir
 
 
-def split(labels=True, classes=6, each=10):
-    rng = np.random.default_rng(0)
-    images = rng.random((classes * each, 32, 32, 1), np.float32)
-    numbers = np.repeat(np.arange(classes), each) if labels else None
-    return data.ArraySplit(images, numbers)
+def labelled(count=24, classes=4):
+    """A split of noise, sorted by class."""
+    images = testing.random_images((32, 32, 1), count)
+    return ArraySplit(images, np.arange(count) * classes // count)
 
 
 def tags(logs):
+    """{(tag, step)} of the images in TensorBoard's files."""
     found = set()
-    for path in logs.glob("*"):
+    for path in logs.glob("*tfevents*"):
         for record in tf.data.TFRecordDataset(str(path)):
             event = tf.compat.v1.Event.FromString(record.numpy())
-            found |= {value.tag for value in event.summary.value}
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "images":
+                    found.add((value.tag, event.step))
     return found
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("autoencoder", {"reconstructions", "traversal"}),
-        ("beta_vae", {"reconstructions", "traversal", "samples"}),
-        (
-            "fden",
-            {"reconstructions", "traversal", "swaps", "translation", "tsne"},
-        ),
-    ],
-)
-def test_pictures_follow_from_the_contract(name, expected, tmp_path):
-    model = testing.tiny_model(name)
-    event = callbacks.picture_events(model, split(), tmp_path)
-    writer = tf.summary.create_file_writer(str(tmp_path / "logs"))
-    with writer.as_default(step=3):
-        event(3)
-    writer.close()
-    files = {p.name for p in (tmp_path / "images").iterdir()}
-    assert files == {
-        f"{n}{end}" for n in expected for end in (".png", "-3.png")
+def draw(model, split, workdir, steps):
+    """Calls the event as `train.fit` does."""
+    event = callbacks.picture_events(model, split, workdir)
+    logs = tf.summary.create_file_writer(str(workdir / "logs"))
+    for step in steps:
+        with logs.as_default(step=step):
+            event(step)
+    logs.close()
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_pngs_hold_the_picture_and_the_latest_has_no_number(tmp_path):
+    rng = np.random.default_rng(0)
+    old, new = rng.integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    pictures = callbacks.Pictures(tmp_path)
+    pictures.write("swaps", 10, old)
+    pictures.write("swaps", 20, new)
+    folder = tmp_path / "images"
+    np.testing.assert_array_equal(read(folder / "swaps-10.png"), old)
+    np.testing.assert_array_equal(read(folder / "swaps-20.png"), new)
+    np.testing.assert_array_equal(read(folder / "swaps.png"), new)
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_picture(
+    tmp_path, monkeypatch
+):
+    picture = np.zeros((2, 2, 3), np.uint8)
+    pictures = callbacks.Pictures(tmp_path)
+    pictures.write("swaps", 10, picture)
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rundir, "write_atomically", full)
+    with pytest.raises(InputError, match="No space left on device") as error:
+        pictures.write("swaps", 20, picture + 1)
+    assert "\n" not in str(error.value)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(
+        read(tmp_path / "images" / "swaps.png"), picture
+    )
+
+
+def test_fden_draws_everything_it_declares(tmp_path):
+    draw(testing.tiny_model("fden"), labelled(), tmp_path, steps=(5, 10))
+    names = {"reconstructions", "traversal", "swaps", "translation", "tsne"}
+    assert tags(tmp_path / "logs") == {(n, s) for n in names for s in (5, 10)}
+    files = {path.name for path in (tmp_path / "images").iterdir()}
+    assert files == {"traversal.gif"} | {
+        f"{name}{number}.png" for name in names for number in ("", "-5", "-10")
     }
-    assert tags(tmp_path / "logs") == expected
 
 
-def test_without_labels_there_is_no_map_of_classes(tmp_path):
-    shown = callbacks.Shown(testing.tiny_model("fden"), split(labels=False))
-    names = [name for name, _ in shown.pictures()]
-    assert "tsne" not in names
-    assert "translation" in names
+def test_a_flat_model_draws_samples_and_no_grids(tmp_path):
+    draw(testing.tiny_model("beta_vae"), labelled(), tmp_path, steps=(3,))
+    names = {"reconstructions", "traversal", "samples"}
+    assert tags(tmp_path / "logs") == {(name, 3) for name in names}
 
 
-def test_the_same_weights_give_the_same_pictures():
-    model = testing.tiny_model("beta_vae")
-    first, second = (
-        dict(callbacks.Shown(model, split()).pictures()) for _ in range(2)
-    )
-    for name, picture in first.items():
-        np.testing.assert_array_equal(picture, second[name], err_msg=name)
-
-
-def test_the_png_is_the_picture(tmp_path):
-    picture = np.random.default_rng(0).integers(
-        0, 256, (8, 9, 3), dtype=np.uint8
-    )
-    callbacks.write_picture(tmp_path, "noise", 7, picture)
-    for name in ("noise.png", "noise-7.png"):
-        content = (tmp_path / "images" / name).read_bytes()
-        np.testing.assert_array_equal(
-            np.asarray(Image.open(io.BytesIO(content))), picture
+def test_the_same_weights_draw_the_same_pictures(tmp_path):
+    draw(testing.tiny_model("beta_vae"), labelled(), tmp_path, steps=(1, 2))
+    for name in ("reconstructions", "traversal", "samples"):
+        first, second = (
+            read(tmp_path / "images" / f"{name}-{step}.png") for step in (1, 2)
         )
+        np.testing.assert_array_equal(first, second)
 
 
-def test_few_images_are_enough(tmp_path):
-    tiny = split(classes=2, each=3)
-    names = dict(callbacks.Shown(testing.tiny_model("fden"), tiny).pictures())
-    assert "translation" in names
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_images_draw_what_they_can(tmp_path, count):
+    split = ArraySplit(testing.random_images((32, 32, 1), count), [0] * count)
+    draw(testing.tiny_model("fden"), split, tmp_path, steps=(1,))
+    names = {tag for tag, _ in tags(tmp_path / "logs")}
+    assert {"reconstructions", "traversal"} <= names
+    assert ("translation" in names) == (count > 1)
+
+
+def test_unlabelled_images_of_another_size_are_fitted(tmp_path):
+    split = ArraySplit(testing.random_images((8, 8, 1), 6))
+    draw(testing.tiny_model("fden"), split, tmp_path, steps=(1,))
+    names = {tag for tag, _ in tags(tmp_path / "logs")}
+    assert names == {"reconstructions", "traversal", "swaps", "translation"}

@@ -33,7 +33,7 @@ def test_every_preset_builds():
     for model, by_dataset in presets.PRESETS.items():
         for dataset, named in by_dataset.items():
             for preset in named:
-                name = "omniglot" if dataset == "any" else dataset
+                name = "npz:x" if dataset == "any" else dataset
                 built = config.build(model, name, preset)
                 for field, value in named[preset].items():
                     assert getattr(built, field) == value
