@@ -80,6 +80,8 @@ PRESETS = {
             "decay_steps": 600,
             "jitters": 3,
             "backbone_steps": 500,
+            "image_every": 0,
+            "critic_steps": 500,
         },
     },
 }
