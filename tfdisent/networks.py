@@ -259,7 +259,7 @@ def conv4(image_shape, filters=64, name=None):
     for _ in range(4):
         blocks += [
             keras.layers.Conv2D(filters, 3, padding="same"),
-            keras.layers.BatchNormalization(),
+            layers.batch_norm(),
             layers.activation("relu"),
         ]
         if side > 1:

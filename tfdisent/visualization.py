@@ -704,15 +704,21 @@ def translation_grid(
         sheet = tile(sheet, side + 4, zoom=zoom)
         pictures.append(beside([names, sheet]))
     down, across = model.units
-    top = _headings(["A", "decoded", *numbers, "decoded", "B"], zoom * width)
+    plain = "backbone" if _has_backbone(model) else "decoded"
+    heads = ["A", plain, *numbers, plain, "B"]
+    top = _headings(heads, zoom * width)
     title = text(f"share of B: {down} down, {across} to the right")
     title = place(title, len(title), top.shape[1])
     return framed(stack([title, top, *pictures], across=1))
 
 
+def _has_backbone(model):
+    return getattr(model, "backbone", None) is not None
+
+
 def _plain(model, images, parts):
-    """Reconstructions without the model's own factors, where it has a plug."""
-    if getattr(model, "backbone", None) is None:
+    """Reconstructions by the backbone alone, where there is one."""
+    if not _has_backbone(model):
         return decode(model, parts)
     return np.concatenate(
         [

@@ -236,8 +236,8 @@ def untrained_codes(run, split, image_shape):
     return train.encode_split(encode, split, image_shape)
 
 
-def evaluate_episodes(model, config, dataset, run):
-    """All scores of a model that classifies episodes of backbone codes.
+def evaluate_factors(model, config, dataset, run):
+    """All scores of a model that splits a backbone's codes into factors.
 
     Returns:
       Plain data for metrics.json.
@@ -250,9 +250,7 @@ def evaluate_episodes(model, config, dataset, run):
             model.codes, split, shape, train.counter("encoding unseen classes")
         ),
     )
-    pixels = np.concatenate(
-        [b["image"].numpy() for b in pipeline.in_order(split, shape)]
-    ).reshape(len(split), -1)
+    pixels = flat_pixels(split, shape)
     factors = factor_codes(model, codes)
     rows = {config.model: (model.classify, factors["identity"])}
     rows |= baseline_rows(
@@ -264,20 +262,53 @@ def evaluate_episodes(model, config, dataset, run):
     )
     return {
         "few_shot": few_shot_scores(rows, split.labels, config.eval_episodes),
-        "protocol": {
-            "classes": f"{len(np.unique(split.labels))} unseen classes of the "
-            f"{config.evaluation_split} split; trained on "
-            f"{len(np.unique(fit.labels))}",
-            "episodes": config.eval_episodes,
-            "queries": "one an episode",
-            "episode_seed": EPISODE_SEED,
-            "interval": "95%, normal approximation over episodes",
-        },
+        "protocol": episode_protocol(config, fit, split),
         "linear_probe": probe_scores(factors, split.labels),
         "mutual_information": held_out_bound(
             factors["identity"], factors["style"], config.critic_steps
         ),
         "plug_in": plug_in_errors(model, codes, split, shape),
+    }
+
+
+def evaluate_episodes(model, config, dataset):
+    """Scores of a model that classifies episodes of images.
+
+    Returns:
+      Plain data for metrics.json.
+    """
+    fit, split = train.few_shot_splits(config, dataset)
+    shape = model.image_shape
+    codes = train.encode_split(model.embed, split, shape)
+    rows = {
+        config.model.partition(":")[2] or config.model: (model.classify, codes),
+        "nearest neighbour on pixels": (
+            few_shot.nearest_neighbour,
+            flat_pixels(split, shape),
+        ),
+    }
+    return {
+        "few_shot": few_shot_scores(rows, split.labels, config.eval_episodes),
+        "protocol": episode_protocol(config, fit, split),
+    }
+
+
+def flat_pixels(split, shape):
+    """Every image of a split as a row, float32 `[N, H W C]`."""
+    images = [b["image"].numpy() for b in pipeline.in_order(split, shape)]
+    return np.concatenate(images).reshape(len(split), -1)
+
+
+def episode_protocol(config, fit, split):
+    """How few-shot scores were taken, for metrics.json."""
+    return {
+        "classes": f"{len(np.unique(split.labels))} unseen classes of the "
+        f"{config.evaluation_split} split; trained on "
+        f"{len(np.unique(fit.labels))}",
+        "episodes": config.eval_episodes,
+        "queries": "one an episode",
+        "episode_seed": EPISODE_SEED,
+        "interval": "95%, normal approximation over episodes",
     }
 
 
@@ -332,8 +363,10 @@ def evaluate(run, data_dir=None, dataset=None):
     config, _ = rundir.read_config(run)
     dataset = dataset or train.load_data(config, data_dir)
     model = rundir.load_model(run)
-    if "episodes" in model.needs:
-        scores = evaluate_episodes(model, config, dataset, run)
+    if "backbone" in model.needs:
+        scores = evaluate_factors(model, config, dataset, run)
+    elif "episodes" in model.needs:
+        scores = evaluate_episodes(model, config, dataset)
     else:
         scores = evaluate_images(model, config, dataset)
     scores["dataset"] = dataset.description

@@ -52,32 +52,30 @@ def run(
     dataset = train.load_data(config, data_dir)
     if quick:
         dataset = small(dataset)
-    model_class = models.get(config.model)
-    if "backbone" in model_class.needs:
-        plug = plug_backbone(config, workdir, dataset, strategy, backbone)
-        model, seconds = train.train_on_codes(
-            config,
-            workdir,
-            dataset,
-            plug,
-            strategy,
-            lambda m: drawing(m, config, dataset, workdir),
-        )
+    needs = models.get(config.model).needs
+
+    def events(model):
+        return drawing(model, config, dataset, workdir)
+
+    given = (config, workdir, dataset)
+    if "backbone" in needs:
+        plug = plug_backbone(*given, strategy, backbone)
+        trained = train.train_on_codes(*given, plug, strategy, events)
+    elif "episodes" in needs:
+        trained = train.train_on_episodes(*given, strategy, events)
     else:
-        model, seconds = train.train_images(
-            config,
-            workdir,
-            dataset,
-            strategy,
-            lambda m: drawing(m, config, dataset, workdir),
-        )
+        trained = train.train_images(*given, strategy, events)
+    model, seconds = trained
     if not strategies.is_chief(strategy):
         return ""
     return finish(model, config, dataset, workdir, seconds)
 
 
 def drawing(model, config, dataset, workdir):
-    """The picture event of a run, as `train.fit` takes it."""
+    """The picture events of a run, as `train.fit` takes them."""
+    if not hasattr(model, "parts"):
+        # A classifier of episodes has nothing to decode.
+        return []
     _, split = train.training_splits(config, dataset, model.needs)
     draw = callbacks.picture_events(
         model, split or dataset.splits["train"], workdir
@@ -156,8 +154,8 @@ def finish(model, config, dataset, workdir, seconds):
     with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
         stored = json.loads((workdir / "metrics.json").read_text())
     if stored.get("step") != step:
-        draw = drawing(model, config, dataset, workdir)[0][1]
-        draw(step)
+        for _, draw in drawing(model, config, dataset, workdir):
+            draw(step)
         stored = evaluate.evaluate(workdir, dataset=dataset)
     memory = max(train.peak_memory(), stored.get("peak_memory_bytes", 0))
     evaluate.add_metrics(

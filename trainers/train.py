@@ -321,6 +321,51 @@ def train_images(config, workdir, dataset, strategy, events=lambda model: ()):
     return model, seconds
 
 
+def train_on_episodes(
+    config, workdir, dataset, strategy, events=lambda model: ()
+):
+    """Trains a model of episodes of images; returns it with its seconds."""
+    train, _ = few_shot_splits(config, dataset)
+    shape = model_shape(models.get(config.model), dataset.image_shape)
+    config = rundir.claim(workdir, config, shape)
+    sampler = episode_sampler(config, train, dataset.class_names)
+    with strategy.scope(), precision(config.precision):
+        model = rundir.build_model(config, shape)
+        model.compile()
+    seconds = fit(
+        model,
+        lambda start, context: sampler.batches(
+            lambda rows: train.take(rows)["image"],
+            config.batch_size,
+            start,
+            context,
+        ),
+        config,
+        workdir,
+        strategy,
+        events(model),
+        Progress(config.steps, config.batch_size, "episodes"),
+    )
+    return model, seconds
+
+
+def episode_sampler(config, split, class_names, copies=1):
+    """Episodes as the configuration wants them.
+
+    Raises:
+      InputError: too few classes, or a class with too few images.
+    """
+    return EpisodeSampler(
+        split.labels,
+        config.ways,
+        config.shots,
+        config.queries,
+        seed=config.seed,
+        class_names=class_names,
+        copies=copies,
+    )
+
+
 def adapt_to(model, train, shape):
     """Lets a new model take its statistics from a part of the training set."""
     chosen = np.linspace(0, len(train) - 1, min(len(train), ADAPT_IMAGES))
@@ -339,14 +384,8 @@ def train_on_codes(
     """
     train, _ = few_shot_splits(config, dataset)
     config = rundir.claim(workdir, config, backbone.image_shape)
-    sampler = EpisodeSampler(
-        train.labels,
-        config.ways,
-        config.shots,
-        config.queries,
-        seed=config.seed,
-        class_names=dataset.class_names,
-        copies=1 + config.jitters,
+    sampler = episode_sampler(
+        config, train, dataset.class_names, 1 + config.jitters
     )
     with strategy.scope(), precision(config.precision):
         model = rundir.build_model(config, backbone.image_shape, backbone)

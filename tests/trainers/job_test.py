@@ -1,0 +1,192 @@
+"""Whole jobs: a user's own model and data, foreign backbones, rivals."""
+
+import dataclasses
+import json
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdisent import InputError
+from trainers import config as configuration
+from trainers import job
+from trainers import rundir
+
+OWN = """
+import keras
+import numpy as np
+import tensorflow as tf
+from tfdisent import data
+from tfdisent.models import base
+from tfdisent.optimizers import Adam
+
+
+class Pixels(base.PartsModel):
+    "Splits an image into its mean and the rest; one weight to train."
+
+    image_sides = (32,)
+    parts = {"mean": (1,), "rest": (32, 32, 1)}
+    units = {"mean": ("mean",), "rest": ("rest",)}
+
+    def __init__(self, image_shape=(32, 32, 1), rate=1e-2, seed=0, **kwargs):
+        super().__init__(image_shape, seed, **kwargs)
+        self.rate = rate
+        self.gain = self.add_weight(name="gain", shape=(), initializer="ones")
+        self.built = True
+
+    def encode(self, image):
+        mean = tf.reduce_mean(image, axis=[1, 2, 3])[:, None]
+        return {"mean": mean, "rest": image - mean[:, :, None, None]}
+
+    def decode(self, mean, rest):
+        image = self.gain * (rest + mean[:, :, None, None])
+        return tf.clip_by_value(image, 0.0, 1.0)
+
+    def default_optimizers(self):
+        return {"main": Adam(self.rate)}
+
+    def loss_of(self, batch):
+        image = batch["image"]
+        return tf.reduce_mean(tf.square(0.5 * image - self.gain * image))
+
+    def update(self, batch):
+        with tf.GradientTape() as tape:
+            loss = self.loss_of(batch)
+            scaled = self.scaled(loss)
+        self.descend(tape.gradient(scaled, self.trainable_variables))
+        return {"loss": loss}
+
+    def evaluate_batch(self, batch):
+        return {"loss": self.loss_of(batch)}
+
+    def get_config(self):
+        return {"image_shape": self.image_shape, "rate": self.rate,
+                "seed": self.seed, "name": self.name}
+
+
+def stripes(data_dir=None):
+    images = np.zeros((40, 28, 28, 1), np.uint8)
+    images[:, ::2] = 255
+    split = data.ArraySplit(images)
+    return data.Dataset(name="stripes", splits={"train": split, "test": split})
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(textwrap.dedent(OWN))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("mine", None)
+
+
+def test_a_users_own_model_and_data(own, tmp_path):
+    config = configuration.build(
+        "mine:Pixels",
+        "mine:stripes",
+        settings=["rate=0.1", "steps=30", "batch_size=4", "image_every=0"],
+    )
+    assert config.rate == 0.1
+    text = job.run(config, tmp_path / "run", strategy="single")
+    assert "held-out loss" in text
+    loaded = rundir.load_model(tmp_path / "run")
+    # The loss is least where the gain is one half.
+    np.testing.assert_allclose(float(loaded.gain), 0.5, atol=0.1)
+    scores = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert scores["held_out"]["loss"] < 0.01
+    assert (tmp_path / "run/images/reconstructions.png").exists()
+
+
+class Foreign(tf.Module):
+    """A linear code that this package did not write."""
+
+    def __init__(self):
+        super().__init__()
+        values = np.random.default_rng(0).normal(size=(1024, 12))
+        self.weights = tf.Variable(values.astype(np.float32) / 32)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 1])])
+    def encode(self, pixels):
+        return {"h": tf.reshape(pixels, [-1, 1024]) @ self.weights}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 12])])
+    def decode(self, h):
+        flat = tf.matmul(h, self.weights, transpose_b=True)
+        return {"picture": tf.reshape(flat, [-1, 32, 32, 1])}
+
+
+def quick_fden():
+    config = configuration.build("fden", "digits")
+    return dataclasses.replace(
+        config,
+        steps=2,
+        jitters=1,
+        eval_episodes=20,
+        critic_steps=2,
+        image_every=0,
+        backbone_range=(-1.0, 1.0),
+    )
+
+
+def test_fden_on_a_foreign_saved_model(tmp_path):
+    foreign = Foreign()
+    tf.saved_model.save(
+        foreign,
+        str(tmp_path / "foreign"),
+        {"encode": foreign.encode, "decode": foreign.decode},
+    )
+    run = tmp_path / "run"
+    text = job.run(
+        quick_fden(),
+        run,
+        strategy="single",
+        backbone=tmp_path / "foreign",
+        quick=True,
+    )
+    assert "5-way 1-shot" in text
+    loaded = rundir.load_model(run)
+    assert loaded.parts == {"identity": (12,), "style": (12,)}
+    # The copy is what counts from here on, and it is the same to the bit.
+    np.testing.assert_array_equal(
+        loaded.backbone.loaded.weights.numpy(), foreign.weights.numpy()
+    )
+    scores = json.loads((run / "metrics.json").read_text())
+    rows = scores["few_shot"]["5-way 1-shot"]
+    assert not [name for name in rows if "untrained" in name]
+
+
+def test_an_unusable_backbone_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match="neither a run directory"):
+        job.run(
+            quick_fden(),
+            tmp_path / "run",
+            strategy="single",
+            backbone=tmp_path,
+            quick=True,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_backbones_own_configuration_follows_the_run():
+    config = configuration.build("fden", "digits", seed=3)
+    chosen = job.backbone_configuration(config)
+    assert chosen.model == "autoencoder"
+    assert chosen.seed == 3
+    assert chosen.steps == 500
+
+
+@pytest.mark.parametrize("name", ["MatchingNetwork", "PrototypicalNetwork"])
+def test_the_rivals_stand_in_the_same_table(name, tmp_path):
+    config = configuration.build(
+        f"tfdisent.models.few_shot:{name}",
+        "digits",
+        settings=["steps=3", "batch_size=2", "eval_episodes=50"],
+    )
+    text = job.run(config, tmp_path / "run", strategy="single")
+    assert name in text
+    scores = json.loads((tmp_path / "run/metrics.json").read_text())
+    rows = scores["few_shot"]["5-way 1-shot"]
+    assert set(rows) == {name, "nearest neighbour on pixels"}
+    assert not (tmp_path / "run/images").exists()
