@@ -42,6 +42,7 @@ setup(
         "tensorflow-datasets>=4.9.9",
         # The extra brings tf_keras, which TFP needs merely to be imported.
         "tensorflow-probability[tf]>=0.25",
+        "threadpoolctl",
     ],
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.20"],
