@@ -61,10 +61,6 @@ class Pixels(base.PartsModel):
     def evaluate_batch(self, batch):
         return {"loss": self.loss_of(batch)}
 
-    def get_config(self):
-        return {"image_shape": self.image_shape, "rate": self.rate,
-                "seed": self.seed, "name": self.name}
-
 
 def stripes(data_dir=None):
     images = np.zeros((40, 28, 28, 1), np.uint8)

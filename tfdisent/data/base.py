@@ -9,6 +9,32 @@ import numpy as np
 from tfdisent.errors import InputError
 
 
+def checked_indices(indices, size):
+    """`indices` as int64; arrays would take negative ones silently.
+
+    Args:
+      indices: int `[B]`.
+      size: of what they index.
+
+    Raises:
+      InputError: another shape or type, or an index outside [0, size).
+    """
+    indices = np.asarray(indices)
+    if not indices.size:
+        return np.zeros(0, np.int64)
+    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+        raise InputError(
+            "indices must be a vector of integers. Received "
+            f"{indices.dtype} of shape {indices.shape}."
+        )
+    if indices.min() < 0 or indices.max() >= size:
+        raise InputError(
+            f"indices must lie in [0, {size}). Received values from "
+            f"{indices.min()} to {indices.max()}."
+        )
+    return indices.astype(np.int64, copy=False)
+
+
 class Split:
     """Images with random access by index; a batch is `take(indices)`.
 
@@ -134,10 +160,10 @@ class GridSplit(Split):
         Raises:
           ValueError: no vector of whole numbers on the grid.
         """
-        return self.images(self._checked(indices))
+        return self.images(checked_indices(indices, len(self)))
 
     def take(self, indices):
-        indices = self._checked(indices)
+        indices = checked_indices(indices, len(self))
         factors = np.unravel_index(indices, self.factor_sizes)
         batch = {
             "image": self.images(indices),
@@ -146,23 +172,6 @@ class GridSplit(Split):
         if self.labels is not None:
             batch["label"] = self.labels[indices]
         return batch
-
-    def _checked(self, indices):
-        """`indices` as int64; arrays would take negative ones silently."""
-        indices = np.asarray(indices)
-        if not indices.size:
-            return np.zeros(0, np.int64)
-        if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
-            raise ValueError(
-                "indices must be a vector of whole numbers. Received "
-                f"{indices.dtype} of shape {indices.shape}."
-            )
-        if indices.min() < 0 or indices.max() >= len(self):
-            raise ValueError(
-                f"indices must lie in [0, {len(self)}). Received "
-                f"{indices.min()} to {indices.max()}."
-            )
-        return indices.astype(np.int64, copy=False)
 
 
 class Subset(Split):

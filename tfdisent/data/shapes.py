@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfdisent.data.base import checked_indices
+
 FACTOR_NAMES = (
     "floor_hue",
     "wall_hue",
@@ -118,7 +120,7 @@ def render(indices):
     Raises:
         ValueError: `indices` is not a vector of integers or leaves the grid.
     """
-    indices = _checked(indices)
+    indices = checked_indices(indices, int(np.prod(FACTOR_SIZES)))
     hues, configurations = np.divmod(indices, _NUM_CONFIGURATIONS)
     hues = np.stack(np.unravel_index(hues, FACTOR_SIZES[:3]), axis=1)
     images = np.empty((len(indices), *IMAGE_SHAPE), np.uint8)
@@ -132,25 +134,6 @@ def render(indices):
         np.add(floor[floor_hue], wall[wall_hue], out=part)
         np.add(part, thing[object_hue], out=part)
     return images
-
-
-def _checked(indices):
-    """Returns `indices` as int64 `[N]`, or raises ValueError."""
-    indices = np.asarray(indices)
-    if indices.ndim != 1 or (
-        indices.size and not np.issubdtype(indices.dtype, np.integer)
-    ):
-        raise ValueError(
-            "indices must be a vector of integers. Received: "
-            f"shape={indices.shape}, dtype={indices.dtype}"
-        )
-    limit = int(np.prod(FACTOR_SIZES))
-    if indices.size and (indices.min() < 0 or indices.max() >= limit):
-        raise ValueError(
-            f"indices must lie in [0, {limit}). Received: values from "
-            f"{indices.min()} to {indices.max()}"
-        )
-    return indices.astype(np.int64)
 
 
 @functools.cache

@@ -16,6 +16,8 @@ import functools
 
 import numpy as np
 
+from tfdisent.data.base import checked_indices
+
 FACTOR_NAMES = ("shape", "scale", "orientation", "position_x", "position_y")
 FACTOR_SIZES = (3, 6, 40, 32, 32)
 IMAGE_SHAPE = (64, 64, 1)
@@ -103,7 +105,7 @@ def render(indices):
     Raises:
         ValueError: `indices` is not a vector of integers or leaves the grid.
     """
-    indices = _checked(indices)
+    indices = checked_indices(indices, int(np.prod(FACTOR_SIZES)))
     sprites, places = np.divmod(indices, len(POSITIONS) ** 2)
     columns, heights = np.divmod(places, len(POSITIONS))
     crossings = _crossings()[sprites, heights]
@@ -120,25 +122,6 @@ def render(indices):
     pixels = np.unpackbits(rows.view(np.uint8), bitorder="little")
     pixels *= 255
     return pixels.reshape(-1, *IMAGE_SHAPE)
-
-
-def _checked(indices):
-    """Returns `indices` as int64 `[N]`, or raises ValueError."""
-    indices = np.asarray(indices)
-    if indices.ndim != 1 or (
-        indices.size and not np.issubdtype(indices.dtype, np.integer)
-    ):
-        raise ValueError(
-            "indices must be a vector of integers. Received: "
-            f"shape={indices.shape}, dtype={indices.dtype}"
-        )
-    limit = int(np.prod(FACTOR_SIZES))
-    if indices.size and (indices.min() < 0 or indices.max() >= limit):
-        raise ValueError(
-            f"indices must lie in [0, {limit}). Received: values from "
-            f"{indices.min()} to {indices.max()}"
-        )
-    return indices.astype(np.int64)
 
 
 def _first_rows():

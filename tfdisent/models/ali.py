@@ -219,20 +219,6 @@ class ALI(base.PartsModel):
         error = losses.squared_error_per_image(image, reconstruction)
         return {"reconstruction": tf.reduce_mean(error)}
 
-    def get_config(self):
-        return {
-            "image_shape": self.image_shape,
-            "latent_dim": self.latent_dim,
-            "learning_rate": self.learning_rate,
-            "critic_learning_rate": self.critic_learning_rate,
-            "recon_weight": self.recon_weight,
-            "critic_noise": self.critic_noise,
-            "noise_steps": self.noise_steps,
-            "norm": self.norm,
-            "seed": self.seed,
-            "name": self.name,
-        }
-
 
 def _in_turns(first, second):
     """Rows of two `[B, ...]` in turns: `[2 B, ...]`."""

@@ -110,17 +110,3 @@ class Autoencoder(base.PartsModel):
             "reconstruction": reconstruction,
             "code_energy": energy,
         }
-
-    def get_config(self):
-        return {
-            "image_shape": self.image_shape,
-            "latent_dim": self.latent_dim,
-            "filters": self.filters,
-            "hidden": self.hidden,
-            "input_noise": self.input_noise,
-            "code_noise": self.code_noise,
-            "code_decay": self.code_decay,
-            "learning_rate": self.learning_rate,
-            "seed": self.seed,
-            "name": self.name,
-        }

@@ -3,6 +3,7 @@
 `StepModel` is how everything here trains; `PartsModel` adds the named parts.
 """
 
+import inspect
 import re
 
 import keras
@@ -91,6 +92,12 @@ class StepModel(keras.Model):
         """
 
     # ---- what follows from it --------------------------------------------
+
+    def get_config(self):
+        """The constructor's arguments: attributes of the same names."""
+        arguments = inspect.signature(type(self)).parameters
+        config = {n: getattr(self, n) for n in arguments if n != "kwargs"}
+        return config | {"name": self.name}
 
     def build(self, input_shape=None):
         """Nothing: constructors create every variable."""

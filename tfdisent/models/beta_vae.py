@@ -102,14 +102,3 @@ class BetaVAE(base.PartsModel):
             "reconstruction": reconstruction,
             "kl": kl,
         }
-
-    def get_config(self):
-        return {
-            "image_shape": self.image_shape,
-            "latent_dim": self.latent_dim,
-            "beta": self.beta,
-            "network": self.network,
-            "learning_rate": self.learning_rate,
-            "seed": self.seed,
-            "name": self.name,
-        }

@@ -448,21 +448,8 @@ class FDEN(base.PartsModel):
         )
 
     def get_config(self):
-        return {
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "alignment": self.alignment,
-            "alpha": self.alpha,
-            "beta": self.beta,
-            "gamma": self.gamma,
-            "clip_scope": self.clip_scope,
-            "dropout": self.dropout,
-            "norm": self.norm,
-            "init": self.init,
-            "learning_rate": self.learning_rate,
-            "decay_steps": self.decay_steps,
-            "seed": self.seed,
-            "name": self.name,
-        }
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        return super().get_config() | {"backbone": backbone}
 
     @classmethod
     def from_config(cls, config):

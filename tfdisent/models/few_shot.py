@@ -112,15 +112,6 @@ class EpisodeNetwork(base.StepModel):
             "accuracy": tf.reduce_mean(tf.cast(hits, tf.float32)),
         }
 
-    def get_config(self):
-        return {
-            "image_shape": self.image_shape,
-            "filters": self.filters,
-            "learning_rate": self.learning_rate,
-            "seed": self.seed,
-            "name": self.name,
-        }
-
 
 @keras.saving.register_keras_serializable("tfdisent")
 class MatchingNetwork(EpisodeNetwork):
@@ -155,9 +146,6 @@ class MatchingNetwork(EpisodeNetwork):
         return {
             "main": Adam(self.learning_rate, global_clipnorm=self.clip_norm)
         }
-
-    def get_config(self):
-        return {**super().get_config(), "clip_norm": self.clip_norm}
 
 
 @keras.saving.register_keras_serializable("tfdisent")
@@ -194,9 +182,6 @@ class PrototypicalNetwork(EpisodeNetwork):
             staircase=True,
         )
         return {"main": Adam(schedule)}
-
-    def get_config(self):
-        return {**super().get_config(), "halve_every": self.halve_every}
 
 
 def nearest_neighbour(support, query, distance="euclidean"):
