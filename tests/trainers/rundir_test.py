@@ -1,0 +1,61 @@
+import json
+import os
+
+import pytest
+
+from tfdisent import InputError
+from trainers import config as configuration
+from trainers import rundir
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.json"
+    rundir.write_json(path, {"a": 1})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        rundir.write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_what_is_stored_comes_back(tmp_path):
+    config = configuration.build("fden", "digits", settings=["steps=7"])
+    claimed = rundir.claim(tmp_path, config, (32, 32, 1))
+    assert claimed.schedule_steps == 7
+    read, shape = rundir.read_config(tmp_path)
+    assert read == claimed
+    assert shape == (32, 32, 1)
+    longer = configuration.build("fden", "digits", settings=["steps=9"])
+    again = rundir.claim(tmp_path, longer, (32, 32, 1))
+    # Where a run stops may change; what its schedules span may not.
+    assert (again.steps, again.schedule_steps) == (9, 7)
+
+
+def test_directories_that_are_no_runs(tmp_path):
+    with pytest.raises(InputError, match="no run directory"):
+        rundir.read_config(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        rundir.read_config(tmp_path)
+    with pytest.raises(InputError, match="neither a run directory"):
+        rundir.load_backbone(tmp_path / "missing")
+
+
+def test_a_backbone_is_copied_once_and_whole(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "run" / "backbone"
+    (source / "checkpoints").mkdir(parents=True)
+    (source / "checkpoints" / "checkpoint").write_text("x")
+    (source / "config.json").write_text("{}")
+    (source / "logs").mkdir()
+    rundir.copy_backbone(source, target)
+    assert sorted(p.name for p in target.iterdir()) == [
+        "checkpoints",
+        "config.json",
+    ]
+    (source / "config.json").write_text("changed")
+    rundir.copy_backbone(source, target)
+    assert (target / "config.json").read_text() == "{}"
