@@ -72,19 +72,17 @@ def built(stack, input_shape):
 
 # ---- ALI (Dumoulin et al., ICLR 2017, appendix A) -------------------------
 
+# What encoder and image critic share: from the image down to 1x1.
+_ALI_DOWN = {
+    32: ((5, 1, 32), (4, 2, 64), (4, 1, 128), (4, 2, 256), (4, 1, 512)),
+    64: ((2, 1, 64), (7, 2, 128), (5, 2, 256), (7, 2, 256), (4, 1, 512)),
+}
 # By image side, (kernel, stride, filters) of the encoder's convolutions, of
 # the generator's transposed ones and of the image critic's convolutions, all
 # with "valid" padding: 32 -> 28, 13, 10, 4, 1 and 64 -> 63, 29, 13, 4, 1.
 ALI = {
     32: {
-        "encoder": (
-            (5, 1, 32),
-            (4, 2, 64),
-            (4, 1, 128),
-            (4, 2, 256),
-            (4, 1, 512),
-            (1, 1, 512),
-        ),
+        "encoder": (*_ALI_DOWN[32], (1, 1, 512)),
         "generator": (
             (4, 1, 256),
             (4, 2, 128),
@@ -93,25 +91,13 @@ ALI = {
             (5, 1, 32),
         ),
         "generator_head": 32,
-        "critic_image": (
-            (5, 1, 32),
-            (4, 2, 64),
-            (4, 1, 128),
-            (4, 2, 256),
-            (4, 1, 512),
-        ),
+        "critic_image": _ALI_DOWN[32],
         "critic_code": (512, 512),
         "critic_joint": (1024, 1024),
         "slope": 0.01,
     },
     64: {
-        "encoder": (
-            (2, 1, 64),
-            (7, 2, 128),
-            (5, 2, 256),
-            (7, 2, 256),
-            (4, 1, 512),
-        ),
+        "encoder": _ALI_DOWN[64],
         "generator": (
             (4, 1, 512),
             (7, 2, 256),
@@ -120,13 +106,7 @@ ALI = {
             (2, 1, 64),
         ),
         "generator_head": None,
-        "critic_image": (
-            (2, 1, 64),
-            (7, 2, 128),
-            (5, 2, 256),
-            (7, 2, 256),
-            (4, 1, 512),
-        ),
+        "critic_image": _ALI_DOWN[64],
         "critic_code": (1024, 1024),
         "critic_joint": (2048, 2048),
         "slope": 0.02,

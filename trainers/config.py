@@ -36,7 +36,7 @@ class RunConfig:
         episodes of a model on a backbone.
       backbone_model: model of the backbone a run trains when none is named.
       backbone_steps: its training steps; 0 for its own preset's.
-      backbone_preset: its preset; empty for `preset`.
+      backbone_preset: its preset; empty for its default.
       backbone_range: pixel range a foreign backbone works in.
       eval_episodes: unseen-class episodes of every few-shot setting.
       critic_steps: training steps of the fresh critic that scores factors.
