@@ -12,6 +12,8 @@ Departures, all of them options:
 - Noise on the critic's images (`critic_noise`, fading to nothing over
   `noise_steps`) and a slower critic: on near-binary images the critic
   otherwise wins within a hundred steps and nothing is learned any more.
+- The encoder's log standard deviations are bounded, softly, to +-2: the
+  encoder can outrun the critic, and then the codes' scale runs away.
 """
 
 import keras
@@ -27,6 +29,7 @@ from tfdisent.optimizers import Adam
 
 # The mean image is kept this far from 0 and 1 before its log-odds are taken.
 MEAN_MARGIN = 1e-2
+LOG_SCALE_BOUND = 2.0
 
 
 @keras.saving.register_keras_serializable("tfdisent")
@@ -110,12 +113,13 @@ class ALI(base.PartsModel):
     def units(self):
         return base.single_entries("z", self.latent_dim)
 
-    def posterior(self, image):
-        mean, log_scale = tf.split(self.encoder(image), 2, axis=-1)
+    def posterior(self, image, training=False):
+        mean, raw = tf.split(self.encoder(image, training=training), 2, axis=-1)
+        log_scale = LOG_SCALE_BOUND * tf.tanh(raw / LOG_SCALE_BOUND)
         return {"z": distributions.diagonal_normal(mean, log_scale)}
 
     def encode(self, image):
-        return {"z": tf.split(self.encoder(image), 2, axis=-1)[0]}
+        return {"z": self.posterior(image)["z"].mean()}
 
     def decode(self, z):
         return tf.sigmoid(self.generator(z))
@@ -148,12 +152,10 @@ class ALI(base.PartsModel):
         )
         # Both updates come from this one forward pass.
         with tf.GradientTape(persistent=True) as tape:
-            mean, log_scale = tf.split(
-                self.encoder(image, training=True), 2, axis=-1
-            )
-            posterior = distributions.diagonal_normal(mean, log_scale)
+            posterior = self.posterior(image, training=True)["z"]
+            mean = posterior.mean()
             draw = noise.normal(noise.shape_of(mean), self.noise_seed(1))
-            code = posterior.mean() + posterior.stddev() * draw
+            code = mean + posterior.stddev() * draw
             generated = tf.sigmoid(self.generator(prior, training=True))
             real, fake = self._critic(image, code, generated, prior)
             critic = losses.ali_discriminator_loss(real, fake)

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdisent import distributions
 from tfdisent import losses
 from tfdisent import networks
 from tfdisent import noise
@@ -64,8 +63,8 @@ def test_both_updates_of_one_forward_pass(narrow_ali):
     draw = noise.normal([4, 4], model.noise_seed(1))
 
     def pair():
-        mean, log_scale = tf.split(model.encoder(batch["image"]), 2, axis=-1)
-        posterior = distributions.diagonal_normal(mean, log_scale)
+        posterior = model.posterior(batch["image"])["z"]
+        mean = posterior.mean()
         code = mean + posterior.stddev() * draw
         generated = model.decode(prior)
         return mean, model._critic(batch["image"], code, generated, prior)
@@ -102,6 +101,21 @@ def test_both_updates_of_one_forward_pass(narrow_ali):
             gradient,
             rtol=1e-3,
             atol=1e-4 * scale + 1e-6,
+        )
+
+
+def test_scale_of_the_posterior_is_bounded(narrow_ali):
+    """Whatever the encoder says: within e^+-2, and e^x for a small x."""
+    model = ALI(latent_dim=4, norm=None)
+    images = testing.random_images((32, 32, 1))
+    last = model.encoder.blocks[-1]
+    last.kernel.assign(tf.zeros_like(last.kernel))
+    for raw, log_scale in ((1e3, 2.0), (-1e3, -2.0), (0.1, 0.1)):
+        last.bias.assign([0.0] * 4 + [raw] * 4)
+        np.testing.assert_allclose(
+            model.posterior(images)["z"].stddev(),
+            np.full((len(images), 4), np.exp(log_scale)),
+            rtol=1e-3,
         )
 
 
