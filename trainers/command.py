@@ -1,5 +1,6 @@
 """What every command shares: flags read once, and errors in one line."""
 
+import errno
 import functools
 import os
 import sys
@@ -10,6 +11,8 @@ from absl import flags
 from tfdisent.errors import InputError
 
 USAGE_STATUS = 2
+DISK_STATUS = 1
+DISK_IS_FULL = os.strerror(errno.ENOSPC)
 HELP = frozenset({"--help", "-help", "-h"})
 
 
@@ -34,7 +37,8 @@ def run(main, define_flags, help_text=None, arguments=False, argv=None):
     """Parses the command line, calls `main` and exits with its status.
 
     A bad flag and an `InputError` end with one line on stderr and exit status
-    2; everything else that goes wrong keeps its traceback. Import TensorFlow
+    2, a full disk with one line and status 1; everything else that goes wrong
+    keeps its traceback. Import TensorFlow
     inside `main`, behind the cheap checks: then a wrong flag is answered at
     once.
 
@@ -72,6 +76,16 @@ def run(main, define_flags, help_text=None, arguments=False, argv=None):
     except (flags.Error, InputError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(USAGE_STATUS)
+    except Exception as error:
+        # TensorFlow has an exception of its own for it, with these words.
+        if DISK_IS_FULL not in str(error):
+            raise
+        print(
+            f"{DISK_IS_FULL}. What was complete is kept: free some space and "
+            "run the same command again.",
+            file=sys.stderr,
+        )
+        sys.exit(DISK_STATUS)
     sys.exit(status)
 
 

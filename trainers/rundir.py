@@ -161,9 +161,12 @@ class Checkpoints:
         try:
             self.writer.save(checkpoint_number=int(self.model.step.numpy()))
         except (tf.errors.OpError, OSError) as error:
+            self._remove_unfinished()
+            # TensorFlow's own words start with the operation's name.
+            reason = str(error).splitlines()[0].rpartition("; ")[2]
             raise InputError(
                 f"Cannot write a checkpoint to {self.writer.directory}: "
-                f"{str(error).splitlines()[0]}. Older checkpoints are intact; "
+                f"{reason}. Older checkpoints are intact; "
                 "free some space and give the same command again."
             ) from error
 
@@ -179,6 +182,7 @@ class Checkpoints:
         Raises:
           InputError: there are checkpoints, but none can be read.
         """
+        self._remove_unfinished()
         if not self.manager.checkpoints:
             return False
         if not restore_newest(self.checkpoint, self.manager, report):
@@ -187,6 +191,11 @@ class Checkpoints:
                 "Remove the directory to start again."
             )
         return True
+
+    def _remove_unfinished(self):
+        """What a full disk or a kill left of a checkpoint on its way."""
+        for left in pathlib.Path(self.writer.directory).glob("ckpt-*_temp"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def weights(model):

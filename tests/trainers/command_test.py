@@ -1,5 +1,7 @@
 """A command's flags, its help, and how it ends."""
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -64,6 +66,24 @@ def test_bad_input_ends_in_one_line(capsys):
 
     assert ended(main) == 2
     assert capsys.readouterr().err == "No such run.\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/x"),
+        # As tf.errors.ResourceExhaustedError says it.
+        RuntimeError("runs/x/ckpt-1.data; No space left on device"),
+    ],
+)
+def test_a_full_disk_ends_in_one_line(capsys, error):
+    def main(flags):
+        raise error
+
+    assert ended(main) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("No space left on device. ")
+    assert printed.count("\n") == 1
 
 
 def test_defects_keep_their_traceback():

@@ -2,8 +2,10 @@ import json
 import os
 
 import pytest
+import tensorflow as tf
 
 from tfdisent import InputError
+from tfdisent import testing
 from trainers import config as configuration
 from trainers import rundir
 
@@ -20,6 +22,27 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         rundir.write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_a_full_disk_leaves_no_half_checkpoint(tmp_path, monkeypatch):
+    model = testing.tiny_model("autoencoder")
+    model.compile()
+    checkpoints = rundir.Checkpoints(model, tmp_path)
+    checkpoints.save()
+    before = sorted(p.name for p in tmp_path.iterdir())
+
+    def full(**_):
+        (tmp_path / "ckpt-1_temp").mkdir()
+        (tmp_path / "ckpt-1_temp" / "part").write_text("half")
+        raise tf.errors.ResourceExhaustedError(
+            None, None, f"{tmp_path}/ckpt-1; No space left on device"
+        )
+
+    monkeypatch.setattr(checkpoints.writer, "save", full)
+    with pytest.raises(InputError, match=": No space left on device. Older"):
+        checkpoints.save()
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+    assert checkpoints.restore()
 
 
 def test_what_is_stored_comes_back(tmp_path):
