@@ -58,3 +58,34 @@ def gaussian(mean, scale=1.0):
         tfd.Normal(loc=tf.cast(mean, tf.float32), scale=scale),
         reinterpreted_batch_ndims=3,
     )
+
+
+def laplace(mean, scale=1.0):
+    """Independent Laplace pixels; event shape `[H, W, C]`."""
+    return tfd.Independent(
+        tfd.Laplace(loc=tf.cast(mean, tf.float32), scale=scale),
+        reinterpreted_batch_ndims=3,
+    )
+
+
+# Of pixels, by name: log-odds, or the log-odds of their means, to a
+# distribution.
+LIKELIHOODS = {
+    "bernoulli": bernoulli,
+    "gaussian": lambda logits: gaussian(tf.sigmoid(logits)),
+    "laplace": lambda logits: laplace(tf.sigmoid(logits), scale=1 / 8),
+}
+
+
+def log_densities(codes, means, stddevs):
+    """log q(z_i | x_j) of every entry of every code under every posterior.
+
+    Args:
+      codes: `[B, d]`, z_i.
+      means: `[N, d]`, of the posteriors of x_j.
+      stddevs: `[N, d]`.
+
+    Returns:
+      float32 `[B, N, d]`.
+    """
+    return tfd.Normal(loc=means, scale=stddevs).log_prob(codes[:, None])

@@ -1,5 +1,7 @@
 """Blocks that the networks are made of."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -56,6 +58,38 @@ class UntiedBias(keras.layers.Layer):
 
     def call(self, inputs):
         return inputs + tf.cast(self.bias, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class Affine(keras.layers.Layer):
+    """A gain and a bias for every channel, nothing normalised.
+
+    It is what batch normalisation does while its moving statistics stay at
+    mean 0 and variance 1 (seed 001's own code).
+
+    Call arguments:
+      inputs: `[B, ..., C]`.
+    """
+
+    # Batch normalisation's guard against a variance of 0.
+    EPSILON = 1e-3
+
+    def build(self, input_shape):
+        channels = (input_shape[-1],)
+        self.gain = self.add_weight(
+            shape=channels, initializer="ones", name="gain"
+        )
+        self.bias = self.add_weight(
+            shape=channels, initializer="zeros", name="bias"
+        )
+
+    def call(self, inputs):
+        gain = self.gain / math.sqrt(1 + self.EPSILON)
+        outputs = inputs * tf.cast(gain, inputs.dtype)
+        return tf.nn.bias_add(outputs, tf.cast(self.bias, inputs.dtype))
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -1,5 +1,7 @@
 """Pure functions: tensors in, scalar (or per-example) losses out."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 
@@ -62,3 +64,80 @@ def donsker_varadhan(joint_scores, product_scores):
         - tf.reduce_logsumexp(product_scores)
         + tf.math.log(count)
     )
+
+
+class Decomposition(NamedTuple):
+    """The parts of E KL(q(z|x) || p(z)), nats (Chen et al. 2018, eq. 2).
+
+    Attributes:
+      mutual_information: I(x; z).
+      total_correlation: KL(q(z) || prod_k q(z_k)).
+      dimension_kl: sum_k KL(q(z_k) || p(z_k)).
+    """
+
+    mutual_information: tf.Tensor
+    total_correlation: tf.Tensor
+    dimension_kl: tf.Tensor
+
+
+def decompose_kl(log_densities, log_weights, log_posterior, log_prior):
+    """Splits the KL by estimates of q(z) and q(z_k) from a minibatch.
+
+    Every q is estimated as sum_j w_ij q(z_i | x_j). Whatever the weights, the
+    three parts add up to the mean of log q(z|x) - log p(z).
+
+    Args:
+      log_densities: `[B, N, d]`, log q(z_ik | x_j).
+      log_weights: `[B, N]`, log w_ij.
+      log_posterior: `[B]`, log q(z_i | x_i).
+      log_prior: `[B]`, log p(z_i).
+
+    Returns:
+      A `Decomposition` of float32 scalars, means over B.
+    """
+    joint = tf.reduce_logsumexp(
+        log_weights + tf.reduce_sum(log_densities, axis=-1), axis=1
+    )
+    marginals = tf.reduce_logsumexp(
+        log_weights[..., None] + log_densities, axis=1
+    )
+    product = tf.reduce_sum(marginals, axis=-1)
+    return Decomposition(
+        tf.reduce_mean(log_posterior - joint),
+        tf.reduce_mean(joint - product),
+        tf.reduce_mean(product - log_prior),
+    )
+
+
+def minibatch_weights(batch, data_size):
+    """Minibatch-weighted sampling (Chen et al. 2018, eq. 5), `[B, B]` logs.
+
+    Args:
+      batch: B, an int scalar.
+      data_size: N, images in the data set.
+    """
+    batch = tf.cast(batch, tf.float32)
+    weight = -tf.math.log(batch) - tf.math.log(tf.cast(data_size, tf.float32))
+    return tf.fill(tf.cast([batch, batch], tf.int32), weight)
+
+
+def stratified_weights(batch, data_size):
+    """Minibatch stratified sampling (Chen et al. 2018, eq. S6), `[B, B]` logs.
+
+    The estimate of q(z_i) is unbiased when the other M = B - 1 images of the
+    batch are drawn from the other N - 1 of the data: 1/N for the image's own
+    posterior, (N - M) / (N M) for one other, 1/M for the rest.
+
+    Args:
+      batch: B, an int scalar.
+      data_size: N, at least B.
+    """
+    size = tf.cast(data_size, tf.float32)
+    others = tf.maximum(tf.cast(batch, tf.float32) - 1, 1.0)
+    own = tf.eye(batch, dtype=tf.bool)
+    weights = tf.where(
+        tf.roll(own, shift=1, axis=1),
+        (size - others) / (size * others),
+        1 / others,
+    )
+    return tf.math.log(tf.where(own, 1 / size, weights))

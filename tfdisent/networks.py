@@ -6,6 +6,7 @@ float32 under every precision policy.
 """
 
 import math
+from typing import NamedTuple
 
 import keras
 
@@ -15,14 +16,17 @@ from tfdisent import layers
 CONV_FILTERS = {32: (32, 32, 64), 64: (32, 32, 64, 64)}
 
 
-def conv_encoder(image_shape, outputs, filters=None, hidden=256, name=None):
-    """Stride-2 4x4 convolutions, one dense layer, a linear float32 head.
+def conv_encoder(
+    image_shape, outputs, filters=None, hidden=256, depth=1, name=None
+):
+    """Stride-2 4x4 convolutions, dense layers, a linear float32 head.
 
     Args:
       image_shape: `(H, W, C)`, sides divisible by `2 ** len(filters)`.
       outputs: size of the head.
       filters: of each convolution; by image side when None.
-      hidden: width of the dense layer.
+      hidden: width of the dense layers.
+      depth: how many dense layers there are.
       name: of the network.
 
     Returns:
@@ -33,22 +37,23 @@ def conv_encoder(image_shape, outputs, filters=None, hidden=256, name=None):
     for count in filters:
         blocks.append(keras.layers.Conv2D(count, 4, 2, padding="same"))
         blocks.append(layers.activation("relu"))
-    blocks += [
-        keras.layers.Flatten(),
-        keras.layers.Dense(hidden),
-        layers.activation("relu"),
-        keras.layers.Dense(outputs, dtype="float32"),
-    ]
+    blocks.append(keras.layers.Flatten())
+    for _ in range(depth):
+        blocks += [keras.layers.Dense(hidden), layers.activation("relu")]
+    blocks.append(keras.layers.Dense(outputs, dtype="float32"))
     return built(layers.Stack(blocks, name=name), image_shape)
 
 
-def conv_decoder(image_shape, inputs, filters=None, hidden=256, name=None):
+def conv_decoder(
+    image_shape, inputs, filters=None, hidden=256, depth=1, name=None
+):
     """The mirror of `conv_encoder`: `[B, inputs]` -> logits `[B, H, W, C]`."""
     filters = filters or CONV_FILTERS[image_shape[0]]
     side = image_shape[0] // 2 ** len(filters)
-    blocks = [
-        keras.layers.Dense(hidden),
-        layers.activation("relu"),
+    blocks = []
+    for _ in range(depth):
+        blocks += [keras.layers.Dense(hidden), layers.activation("relu")]
+    blocks += [
         keras.layers.Dense(side * side * filters[-1]),
         layers.activation("relu"),
         keras.layers.Reshape((side, side, filters[-1])),
@@ -68,6 +73,198 @@ def built(stack, input_shape):
     """The stack with its variables, for inputs `[B, *input_shape]`."""
     stack.build((None, *input_shape))
     return stack
+
+
+def code_critic(size, width=1000, name=None):
+    """Two logits of a code: FactorVAE's six hidden layers, LeakyReLU 0.2."""
+    stack = layers.dense_stack(
+        (width,) * 6 + (2,), slope=0.2, output_dtype="float32", name=name
+    )
+    return built(stack, (size,))
+
+
+# ---- ladders (seed 001) ----------------------------------------------------
+
+
+class Level(NamedTuple):
+    """The blocks of one level of a ladder network, 4x4 convolutions all.
+
+    Attributes:
+      trunk: filters of f_l^e, a convolution of stride 2.
+      ladder: `(filters, stride)` of mu_l and sigma_l's convolutions.
+      ladder_dense: widths of the dense layers behind them.
+      code_dense: widths of the dense layers on z_l.
+      code_filters: of the map that they end in.
+      up: `(filters, stride)` of f_l^d's transposed convolutions.
+      decoder_norm: whether the decoder's blocks of this level are normalised.
+    """
+
+    trunk: int
+    ladder: tuple
+    ladder_dense: tuple
+    code_dense: tuple
+    code_filters: int
+    up: tuple
+    decoder_norm: bool = True
+
+
+class Ladder(NamedTuple):
+    """The blocks of a ladder network: levels from the shallowest on."""
+
+    activation: str
+    levels: tuple
+
+
+# By number of levels: seed 001's networks for dSprites, 3D Shapes and (at
+# 32x32) MNIST, and the one for CelebA.
+LADDERS = {
+    3: Ladder(
+        "elu", (Level(32, ((32, 2),), (256,), (256,), 32, ((32, 2),)),) * 3
+    ),
+    4: Ladder(
+        "leaky_relu",
+        (
+            Level(64, ((64, 2), (64, 1)), (), (), 64, ((64, 2),), False),
+            Level(128, ((128, 2), (256, 2)), (), (), 256, ((128, 2), (64, 1))),
+            Level(256, ((256, 2), (512, 2)), (), (), 512, ((512, 1), (256, 2))),
+            Level(512, (), (1024, 1024), (1024, 1024), 512, ()),
+        ),
+    ),
+}
+NORMS = {
+    None: lambda: [],
+    "affine": lambda: [layers.Affine()],
+    # TensorFlow 1's constants, which seed 001's code has.
+    "batch": lambda: [keras.layers.BatchNormalization()],
+}
+
+
+def _ladder_blocks(spec, norm, block):
+    """A layer, its activation, its normalisation (in this order)."""
+    return [block, layers.activation(spec.activation, 0.2), *NORMS[norm]()]
+
+
+def _ladder_convolutions(spec, norm, shapes, kind=keras.layers.Conv2D):
+    return [
+        block
+        for filters, stride in shapes
+        for block in _ladder_blocks(
+            spec, norm, kind(filters, 4, stride, padding="same")
+        )
+    ]
+
+
+def _ladder_dense(spec, norm, widths):
+    return [
+        block
+        for width in widths
+        for block in _ladder_blocks(spec, norm, keras.layers.Dense(width))
+    ]
+
+
+def ladder_trunk(spec, level, norm):
+    """f_l^e as a list of layers; level counts from 1."""
+    return _ladder_convolutions(
+        spec, norm, ((spec.levels[level - 1].trunk, 2),)
+    )
+
+
+def ladder_head(spec, level, outputs, norm):
+    """mu_l and log sigma_l^2 of h_l, `[B, outputs]`, as a list of layers."""
+    own = spec.levels[level - 1]
+    return [
+        *_ladder_convolutions(spec, norm, own.ladder),
+        keras.layers.Flatten(),
+        *_ladder_dense(spec, norm, own.ladder_dense),
+        keras.layers.Dense(outputs, dtype="float32"),
+    ]
+
+
+def ladder_map(spec, level, side, norm):
+    """m_l (at the deepest level the start of f_L^d): z_l to a map, layers."""
+    own = spec.levels[level - 1]
+    norm = norm if own.decoder_norm else None
+    # What f_l^d and all after it, f_0^d too, double.
+    strides = [s for below in spec.levels[:level] for _, s in below.up]
+    side //= 2 * math.prod(strides)
+    return [
+        *_ladder_dense(
+            spec, norm, (*own.code_dense, side * side * own.code_filters)
+        ),
+        keras.layers.Reshape((side, side, own.code_filters)),
+    ]
+
+
+def ladder_up(spec, level, norm):
+    """f_l^d behind the concatenation, as a list of layers."""
+    own = spec.levels[level - 1]
+    norm = norm if own.decoder_norm else None
+    return _ladder_convolutions(
+        spec, norm, own.up, keras.layers.Conv2DTranspose
+    )
+
+
+def ladder_pixels(channels):
+    """f_0^d: g_1 to logits, a list of layers."""
+    return [
+        keras.layers.Conv2DTranspose(
+            channels, 4, 2, padding="same", dtype="float32"
+        )
+    ]
+
+
+def ladder_encoder(image_shape, outputs, levels=3, norm="affine", name=None):
+    """The trunk of a ladder network and its deepest ladder alone.
+
+    Args:
+      image_shape: `(H, W, C)`, 32x32 or 64x64 (64x64 alone at 4 levels).
+      outputs: size of the float32 head.
+      levels: of `LADDERS`.
+      norm: of `NORMS`.
+      name: of the network.
+
+    Returns:
+      A built `Stack`.
+    """
+    spec = LADDERS[levels]
+    blocks = [
+        block
+        for level in range(1, levels + 1)
+        for block in ladder_trunk(spec, level, norm)
+    ]
+    blocks += ladder_head(spec, levels, outputs, norm)
+    return built(layers.Stack(blocks, name=name), image_shape)
+
+
+def ladder_decoder(image_shape, inputs, levels=3, norm="affine", name=None):
+    """The decoder of a ladder network that only the deepest code feeds."""
+    spec = LADDERS[levels]
+    blocks = ladder_map(spec, levels, image_shape[0], norm)
+    for level in range(levels, 0, -1):
+        blocks += ladder_up(spec, level, norm)
+    blocks += ladder_pixels(image_shape[-1])
+    return built(layers.Stack(blocks, name=name), (inputs,))
+
+
+# ---- flat VAEs -------------------------------------------------------------
+
+
+def _burgess(build):
+    """Burgess et al. 2018: 32 filters everywhere, two dense layers of 256."""
+
+    def network(image_shape, size, name=None):
+        filters = (32,) * int(math.log2(image_shape[0] // 4))
+        return build(image_shape, size, filters, 256, depth=2, name=name)
+
+    return network
+
+
+# Encoder and decoder by name: `(image_shape, size of head or code, name)`.
+FLAT = {
+    "conv": (conv_encoder, conv_decoder),
+    "burgess": (_burgess(conv_encoder), _burgess(conv_decoder)),
+    "ladder": (ladder_encoder, ladder_decoder),
+}
 
 
 # ---- ALI (Dumoulin et al., ICLR 2017, appendix A) -------------------------

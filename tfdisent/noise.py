@@ -72,6 +72,32 @@ def permutation(rows, seed):
     )
 
 
+def permuted_columns(values, seed):
+    """Every column permuted over the global batch by itself.
+
+    Args:
+      values: `[B, n]` of this replica.
+      seed: int32 `[2]`.
+
+    Returns:
+      `[B, n]`, this replica's share; gradients do not flow back.
+    """
+    everyone = tf.transpose(gather(tf.stop_gradient(values)))
+    draw = uniform(shape_of(values), seed)
+    order = tf.argsort(tf.transpose(gather(draw)), axis=1)
+    return own_rows(tf.transpose(tf.gather(everyone, order, batch_dims=1)))
+
+
+def own_rows(values):
+    """This replica's rows of what all replicas hold alike; see `gather`."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
+    rows = tf.shape(values)[0] // context.num_replicas_in_sync
+    start = context.replica_id_in_sync_group * rows
+    return values[start : start + rows]
+
+
 def gather(values):
     """The rows of all replicas, in global order; itself on one replica.
 

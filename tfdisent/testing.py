@@ -30,7 +30,13 @@ _REFERENCE = re.compile(r"^(\w+)(?:\[(\d+)\])?$")
 TINY = {
     "ali": {"latent_dim": 4},
     "autoencoder": {"latent_dim": 8, "filters": (8, 8, 8), "hidden": 16},
+    "beta_tcvae": {"latent_dim": 4, "image_shape": (32, 32, 1)},
     "beta_vae": {"latent_dim": 4, "image_shape": (32, 32, 1)},
+    "factor_vae": {
+        "latent_dim": 4,
+        "image_shape": (32, 32, 1),
+        "critic_width": 8,
+    },
     "fden": {},
 }
 

@@ -40,7 +40,14 @@ class RunConfig:
       backbone_range: pixel range a foreign backbone works in.
       eval_episodes: unseen-class episodes of every few-shot setting.
       critic_steps: training steps of the fresh critic that scores factors.
+
+    Class attributes:
+      passed: those of these fields that the model's constructor takes, too.
+      choices: {field: the values it may have} of fields of the model's own.
     """
+
+    passed: typing.ClassVar[tuple[str, ...]] = ("seed",)
+    choices: typing.ClassVar[dict[str, tuple]] = {}
 
     model: str = ""
     dataset: str = ""
@@ -92,11 +99,54 @@ class ALIConfig(RunConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class BetaVAEConfig(RunConfig):
-    latent_dim: int = 10
-    beta: float = 1.0
-    network: str = "conv"
+class VAEConfig(RunConfig):
+    """What every VAE has.
+
+    Attributes:
+      likelihood: of pixels.
+      data_size: images of the training split, for estimates of q(z); 0 counts
+        them.
+    """
+
+    likelihood: str = "bernoulli"
     learning_rate: float = 5e-4
+    data_size: int = 0
+
+    choices = {"likelihood": ("bernoulli", "gaussian")}
+
+
+@dataclasses.dataclass(frozen=True)
+class FlatVAEConfig(VAEConfig):
+    latent_dim: int = 10
+    network: str = "conv"
+
+    choices = VAEConfig.choices | {"network": ("conv", "burgess", "ladder")}
+
+
+@dataclasses.dataclass(frozen=True)
+class BetaVAEConfig(FlatVAEConfig):
+    beta: float = 1.0
+    capacity: float = 0.0
+    gamma: float = 1000.0
+    capacity_steps: int = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class BetaTCVAEConfig(FlatVAEConfig):
+    beta: float = 6.0
+    estimator: str = "mss"
+
+    choices = FlatVAEConfig.choices | {"estimator": ("mss", "mws")}
+
+
+@dataclasses.dataclass(frozen=True)
+class FactorVAEConfig(FlatVAEConfig):
+    # Half of a batch is the critic's.
+    batch_size: int = 128
+    learning_rate: float = 1e-4
+    gamma: float = 6.4
+    critic_width: int = 1000
+    critic_learning_rate: float = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +167,9 @@ class FDENConfig(RunConfig):
 CONFIGS = {
     "ali": ALIConfig,
     "autoencoder": AutoencoderConfig,
+    "beta_tcvae": BetaTCVAEConfig,
     "beta_vae": BetaVAEConfig,
+    "factor_vae": FactorVAEConfig,
     "fden": FDENConfig,
 }
 
@@ -137,8 +189,8 @@ def config_class(model):
     models.check(model)
     if model in CONFIGS:
         return CONFIGS[model]
-    fields = []
-    for argument in inspect.signature(models.get(model)).parameters.values():
+    fields, arguments = [], inspect.signature(models.get(model)).parameters
+    for argument in arguments.values():
         known = argument.name in ("image_shape", "backbone", *_RUN_FIELDS)
         if known or argument.kind == argument.VAR_KEYWORD:
             continue
@@ -146,9 +198,20 @@ def config_class(model):
         if kind is inspect.Parameter.empty:
             kind = type(argument.default)
         fields.append((argument.name, kind, argument.default))
+    passed = {"seed", *(_RUN_FIELDS & set(arguments))}
     return dataclasses.make_dataclass(
-        "CustomConfig", fields, bases=(RunConfig,), frozen=True
+        "CustomConfig",
+        fields,
+        bases=(RunConfig,),
+        namespace={"passed": tuple(sorted(passed))},
+        frozen=True,
     )
+
+
+def field_types(kind):
+    """{field: type} of a configuration dataclass."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def parse(kind, text, key):
@@ -209,7 +272,7 @@ def build(model, dataset, preset="default", settings=(), **fields):
     from trainers import presets
 
     kind = config_class(model)
-    types = typing.get_type_hints(kind)
+    types = field_types(kind)
     values = dict(presets.find(model, dataset, preset))
     values |= {k: v for k, v in fields.items() if v is not None}
     for setting in settings:
@@ -250,7 +313,7 @@ def checked(config):
         "init": ("glorot_normal", "paper"),
     }
     if config.model in CONFIGS:
-        for name, known in choices.items():
+        for name, known in (choices | config.choices).items():
             value = getattr(config, name, known[0])
             if value not in known:
                 raise InputError(
@@ -261,13 +324,13 @@ def checked(config):
 
 
 def model_arguments(config):
-    """The fields that are the model constructor's, and its seed."""
+    """The fields that are the model constructor's, its seed among them."""
     own = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
         if field.name not in _RUN_FIELDS
     }
-    return own | {"seed": config.seed}
+    return own | {name: getattr(config, name) for name in config.passed}
 
 
 def to_dict(config):
@@ -282,7 +345,7 @@ def from_dict(stored):
       InputError: a key this version does not know.
     """
     kind = config_class(stored["model"])
-    types = typing.get_type_hints(kind)
+    types = field_types(kind)
     unknown = set(stored) - set(types)
     if unknown:
         raise InputError(

@@ -1,6 +1,7 @@
 """The training loop: one function, from a configuration to a trained model."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import resource
@@ -302,7 +303,7 @@ def train_images(config, workdir, dataset, strategy, events=lambda model: ()):
     model_class = models.get(config.model)
     train, _ = training_splits(config, dataset, model_class.needs)
     shape = model_shape(model_class, dataset.image_shape)
-    config = rundir.claim(workdir, config, shape)
+    config = rundir.claim(workdir, counted(config, train), shape)
     with strategy.scope(), precision(config.precision):
         model = rundir.build_model(config, shape)
         model.compile()
@@ -364,6 +365,13 @@ def episode_sampler(config, split, class_names, copies=1):
         class_names=class_names,
         copies=copies,
     )
+
+
+def counted(config, train):
+    """The configuration with `data_size` known, where its model has it."""
+    if getattr(config, "data_size", None) != 0:
+        return config
+    return dataclasses.replace(config, data_size=len(train))
 
 
 def adapt_to(model, train, shape):

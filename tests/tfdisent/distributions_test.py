@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tfdisent import distributions
@@ -68,3 +69,32 @@ def test_gaussian_pixels():
     np.testing.assert_allclose(
         likelihood.log_prob(mean + 1), [expected] * 2, rtol=1e-5
     )
+
+
+def test_laplace_pixels():
+    mean = np.zeros((2, 3, 4, 1), np.float32)
+    likelihood = distributions.laplace(mean, scale=0.5)
+    assert likelihood.event_shape == (3, 4, 1)
+    np.testing.assert_allclose(
+        likelihood.log_prob(mean + 1), [-12 * 2.0] * 2, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", distributions.LIKELIHOODS)
+def test_likelihoods_have_their_mean_at_the_sigmoid(name):
+    logits = np.linspace(-3, 3, 12, dtype=np.float32).reshape(1, 3, 4, 1)
+    likelihood = distributions.LIKELIHOODS[name](logits)
+    np.testing.assert_allclose(
+        likelihood.mean(), 1 / (1 + np.exp(-logits)), rtol=1e-5
+    )
+
+
+def test_log_densities_of_every_pair():
+    scale = np.exp(LOG_SCALE)
+    logs = distributions.log_densities(MEAN + 0.3, MEAN, scale)
+    assert logs.shape == (2, 2, 3)
+    for i, j in ((0, 1), (1, 0), (1, 1)):
+        whole = distributions.diagonal_normal(MEAN, LOG_SCALE)[j]
+        np.testing.assert_allclose(
+            np.sum(logs[i, j]), whole.log_prob(MEAN[i] + 0.3), rtol=1e-5
+        )

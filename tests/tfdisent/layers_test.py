@@ -137,3 +137,18 @@ def test_heads_stay_in_float32_under_mixed_precision():
     hidden = stack.blocks[1](stack.blocks[0](tf.ones([2, 3]), seed=SEED))
     assert hidden.dtype == tf.bfloat16
     assert stack(tf.ones([2, 3]), seed=SEED).dtype == tf.float32
+
+
+def test_affine_is_batch_norm_whose_statistics_never_moved():
+    affine, norm = layers.Affine(), keras.layers.BatchNormalization()
+    inputs = np.random.default_rng(0).normal(size=(2, 3, 3, 4))
+    inputs = inputs.astype(np.float32)
+    for layer in (affine, norm):
+        layer.build((None, 3, 3, 4))
+        for variable, first in zip(
+            layer.trainable_variables, (2, -1), strict=True
+        ):
+            variable.assign(first + np.arange(4, dtype=np.float32))
+    np.testing.assert_allclose(
+        affine(inputs), norm(inputs, training=False), rtol=1e-5, atol=1e-6
+    )

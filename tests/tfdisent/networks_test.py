@@ -33,6 +33,53 @@ def test_conv_network_of_the_literature():
     ]
 
 
+def kernels(network):
+    return [v.shape for v in network.trainable_variables if len(v.shape) > 1]
+
+
+def test_burgess_network():
+    """1Konny's model B at 64x64 and at 32x32: specs 5.6."""
+    encoder, decoder = networks.FLAT["burgess"]
+    first = [(4, 4, 1, 32)] + [(4, 4, 32, 32)] * 3
+    dense = [(512, 256), (256, 256), (256, 20)]
+    assert kernels(encoder((64, 64, 1), 20)) == first + dense
+    assert kernels(encoder((32, 32, 1), 20)) == first[:3] + dense
+    assert kernels(decoder((64, 64, 3), 10)) == [
+        (10, 256),
+        (256, 256),
+        (256, 512),
+        *[(4, 4, 32, 32)] * 3,
+        (4, 4, 3, 32),
+    ]
+
+
+@pytest.mark.parametrize(("side", "base"), [(32, 2), (64, 4)])
+def test_ladder_network_of_one_code(side, base):
+    """Seed 001's trunk and deepest ladder: specs 2.2."""
+    encoder, decoder = networks.FLAT["ladder"]
+    size = base * base * 32
+    assert kernels(encoder((side, side, 3), 18)) == [
+        (4, 4, 3, 32),
+        *[(4, 4, 32, 32)] * 3,
+        (size, 256),
+        (256, 18),
+    ]
+    assert kernels(decoder((side, side, 3), 9)) == [
+        (9, 256),
+        (256, size),
+        *[(4, 4, 32, 32)] * 3,
+        (4, 4, 3, 32),
+    ]
+
+
+def test_code_critic_is_six_wide_layers():
+    assert kernels(networks.code_critic(10)) == [
+        (10, 1000),
+        *[(1000, 1000)] * 5,
+        (1000, 2),
+    ]
+
+
 def test_filters_and_hidden_can_be_given():
     decoder = networks.conv_decoder((16, 16, 1), 3, filters=(8, 4), hidden=6)
     kernels = [v.shape for v in decoder.trainable_variables if len(v.shape) > 1]
@@ -47,6 +94,9 @@ def test_heads_are_float32_under_mixed_precision(narrow_ali):
         outputs = [
             networks.conv_encoder((32, 32, 1), 4)(image),
             networks.conv_decoder((32, 32, 1), 4)(tf.zeros([1, 4])),
+            networks.ladder_encoder((32, 32, 1), 4)(image),
+            networks.ladder_decoder((32, 32, 1), 4)(tf.zeros([1, 4])),
+            networks.code_critic(4, 8)(tf.zeros([1, 4])),
             networks.ali_encoder((32, 32, 1), 4)(image),
             networks.ali_generator((32, 32, 1), 4)(tf.zeros([1, 4])),
             networks.ali_critic_dense(4, (8,), 0.01, output=1)(
@@ -55,7 +105,7 @@ def test_heads_are_float32_under_mixed_precision(narrow_ali):
         ]
     finally:
         keras.config.set_dtype_policy("float32")
-    assert [o.dtype for o in outputs] == [tf.float32] * 5
+    assert [o.dtype for o in outputs] == [tf.float32] * 8
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,28 @@ def test_rows_do_not_depend_on_their_batch():
 def test_fold_makes_distinct_seeds():
     seeds = {tuple(noise.fold(SEED, salt).numpy()) for salt in range(100)}
     assert len(seeds) == 100
+
+
+def test_permuted_columns_keep_their_values_and_lose_their_rows():
+    values = tf.reshape(tf.range(100.0), [50, 2])
+    permuted = noise.permuted_columns(values, SEED).numpy()
+    for column in (0, 1):
+        np.testing.assert_array_equal(
+            np.sort(permuted[:, column]), values[:, column]
+        )
+    # Each column by another permutation.
+    assert np.mean(permuted[:, 1] == permuted[:, 0] + 1) < 0.2
+
+
+def test_replicas_share_permuted_columns(mirrored):
+    def share():
+        own = 8.0 * tf.cast(
+            tf.distribute.get_replica_context().replica_id_in_sync_group,
+            tf.float32,
+        )
+        values = own + tf.reshape(tf.range(8.0), [4, 2])
+        return noise.permuted_columns(values, SEED)
+
+    shares = on_replicas(mirrored, share)
+    whole = noise.permuted_columns(tf.reshape(tf.range(16.0), [8, 2]), SEED)
+    np.testing.assert_array_equal(np.concatenate(shares), whole)

@@ -10,7 +10,9 @@ __all__ = ["MODELS", "check", "get"]
 MODELS = {
     "ali": "tfdisent.models.ali:ALI",
     "autoencoder": "tfdisent.models.autoencoder:Autoencoder",
+    "beta_tcvae": "tfdisent.models.beta_tcvae:BetaTCVAE",
     "beta_vae": "tfdisent.models.beta_vae:BetaVAE",
+    "factor_vae": "tfdisent.models.factor_vae:FactorVAE",
     "fden": "tfdisent.models.fden:FDEN",
 }
 

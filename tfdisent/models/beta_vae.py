@@ -1,104 +1,65 @@
-"""The flat VAE and its beta."""
+"""The flat VAE and its beta, with a growing capacity as an option."""
 
 import keras
-import tensorflow as tf
 
-from tfdisent import distributions
-from tfdisent import networks
-from tfdisent import noise
-from tfdisent.models import base
-from tfdisent.optimizers import Adam
+from tfdisent.models import flat_vae
+from tfdisent.models import regularisers
 
 
 @keras.saving.register_keras_serializable("tfdisent")
-class BetaVAE(base.PartsModel):
+class BetaVAE(flat_vae.FlatVAE):
     """beta-VAE (Higgins et al., ICLR 2017): reconstruction + beta KL.
 
-    Cross-entropy is summed over pixels and the KL over latents, both in nats
-    an image, so beta means what it means in the paper.
+    With a `capacity` the loss is reconstruction + gamma |KL - C| in place of
+    it, C growing linearly (Burgess et al., Understanding disentangling in
+    beta-VAE, 2018, eq. 8).
 
     Args:
       image_shape: `(32, 32, C)` or `(64, 64, C)`.
       latent_dim: size of `z`.
       beta: weight of the KL term; 1 is the plain VAE.
-      network: `"conv"`, the sizes of Locatello et al.
+      capacity: nats that C reaches; 0 for the form with beta.
+      gamma: weight of |KL - C|.
+      capacity_steps: over which C grows from 0.
+      network: `"conv"`, `"burgess"` or `"ladder"`.
+      likelihood: `"bernoulli"` or `"gaussian"` (unit variance) pixels.
       learning_rate: of Adam.
+      data_size: N, images in the training set; see `VAE`.
       seed: of the noise.
     """
-
-    image_sides = (32, 64)
-    tracked = ("loss", "reconstruction", "kl")
 
     def __init__(
         self,
         image_shape=(64, 64, 1),
         latent_dim=10,
         beta=1.0,
+        capacity=0.0,
+        gamma=1000.0,
+        capacity_steps=100_000,
         network="conv",
+        likelihood="bernoulli",
         learning_rate=5e-4,
+        data_size=0,
         seed=0,
         **kwargs,
     ):
-        super().__init__(image_shape, seed, **kwargs)
-        if network != "conv":
-            raise ValueError(f"network must be 'conv'. Received: {network}")
-        self.latent_dim = latent_dim
+        regulariser = regularisers.WeightedKL(beta)
+        if capacity:
+            regulariser = regularisers.CapacityKL(
+                gamma, capacity, capacity_steps
+            )
+        super().__init__(
+            image_shape,
+            latent_dim,
+            [regulariser],
+            network,
+            likelihood=likelihood,
+            learning_rate=learning_rate,
+            data_size=data_size,
+            seed=seed,
+            **kwargs,
+        )
         self.beta = beta
-        self.network = network
-        self.learning_rate = learning_rate
-        self.encoder = networks.conv_encoder(
-            self.image_shape, 2 * latent_dim, name="encoder"
-        )
-        self.decoder = networks.conv_decoder(
-            self.image_shape, latent_dim, name="decoder"
-        )
-        self.built = True
-
-    @property
-    def parts(self):
-        return {"z": (self.latent_dim,)}
-
-    @property
-    def units(self):
-        return base.single_entries("z", self.latent_dim)
-
-    def posterior(self, image):
-        mean, log_variance = tf.split(self.encoder(image), 2, axis=-1)
-        return {"z": distributions.diagonal_normal(mean, 0.5 * log_variance)}
-
-    def encode(self, image):
-        return {"z": self.posterior(image)["z"].mean()}
-
-    def decode(self, z):
-        return tf.sigmoid(self.decoder(z))
-
-    def sample(self, seed):
-        return self.decode(noise.rowwise_normal(seed, self.latent_dim))
-
-    def default_optimizers(self):
-        return {"main": Adam(self.learning_rate)}
-
-    def update(self, batch):
-        with tf.GradientTape() as tape:
-            scalars = self.objective(batch["image"], self.noise_seed(0))
-            scaled = self.scaled(scalars["loss"])
-        self.descend(tape.gradient(scaled, self.trainable_variables))
-        return scalars
-
-    def evaluate_batch(self, batch):
-        return self.objective(batch["image"], self.noise_seed(1))
-
-    def objective(self, image, seed):
-        """The negative ELBO's terms, one posterior sample an image."""
-        posterior = self.posterior(image)["z"]
-        draw = noise.normal(noise.shape_of(posterior.mean()), seed)
-        z = posterior.mean() + posterior.stddev() * draw
-        likelihood = distributions.bernoulli(self.decoder(z))
-        reconstruction = -tf.reduce_mean(likelihood.log_prob(image))
-        by_entry = distributions.kl_to_standard_normal(posterior)
-        kl = tf.reduce_mean(tf.reduce_sum(by_entry, axis=-1))
-        return {
-            "loss": reconstruction + self.beta * kl,
-            "reconstruction": reconstruction,
-            "kl": kl,
-        }
+        self.capacity = capacity
+        self.gamma = gamma
+        self.capacity_steps = capacity_steps

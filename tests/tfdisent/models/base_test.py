@@ -7,7 +7,16 @@ from tfdisent import testing
 from tfdisent.models import base
 from tfdisent.models import few_shot
 
-MODELS = ("autoencoder", "beta_vae", "ali", "fden", "matching", "prototypical")
+MODELS = (
+    "autoencoder",
+    "beta_vae",
+    "factor_vae",
+    "beta_tcvae",
+    "ali",
+    "fden",
+    "matching",
+    "prototypical",
+)
 NETWORKS = {
     "matching": few_shot.MatchingNetwork,
     "prototypical": few_shot.PrototypicalNetwork,
@@ -259,11 +268,13 @@ def test_a_model_that_was_never_compiled_comes_back_so():
 MIRRORED = {
     "autoencoder": {"code_noise": 0.3, "input_noise": 0.1, "code_decay": 0.1},
     "beta_vae": {},
+    "factor_vae": {},
+    "beta_tcvae": {"data_size": 100},
     "ali": {"norm": None},
     "fden": {"norm": None, "dropout": 0.2},
 }
 # Small enough for losses that are sums over pixels.
-SGD_RATE = {"autoencoder": 1e-4, "beta_vae": 1e-4, "ali": 1e-2, "fden": 1e-1}
+SGD_RATE = {"ali": 1e-2, "fden": 1e-1}
 STEPS = 5
 
 
@@ -273,7 +284,7 @@ def train(strategy, name, batches, sgd):
         keras.utils.set_random_seed(1)
         model = make(name, **MIRRORED[name])
         optimizers = {
-            key: keras.optimizers.SGD(SGD_RATE[name])
+            key: keras.optimizers.SGD(SGD_RATE.get(name, 1e-4))
             for key in (model.default_optimizers() if sgd else ())
         }
         model.compile(optimizers)

@@ -12,7 +12,7 @@ def model():
 
 def test_objective_is_reconstruction_plus_beta_kl(model):
     image = testing.random_images((32, 32, 1))
-    terms = model.objective(image, model.noise_seed(0))
+    terms, rivals = model.objective(image, model.noise_seed(0))
     np.testing.assert_allclose(
         terms["loss"], terms["reconstruction"] + 3 * terms["kl"], rtol=1e-6
     )
@@ -20,6 +20,18 @@ def test_objective_is_reconstruction_plus_beta_kl(model):
     kl = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1)
     np.testing.assert_allclose(
         terms["kl"], kl.sum(axis=-1).mean(), rtol=1e-4, atol=1e-6
+    )
+    assert not rivals
+
+
+def test_the_capacity_form_takes_the_place_of_beta():
+    model = testing.tiny_model("beta_vae", capacity=5.0, gamma=2.0)
+    terms, _ = model.objective(
+        testing.random_images((32, 32, 1)), model.noise_seed(0)
+    )
+    # At step 0 the capacity is 0.
+    np.testing.assert_allclose(
+        terms["loss"], terms["reconstruction"] + 2 * terms["kl"], rtol=1e-6
     )
 
 
@@ -29,7 +41,7 @@ def test_reconstruction_is_the_summed_cross_entropy_of_a_sample(model):
     head = model.encoder.blocks[-1]
     head.kernel.assign(0 * head.kernel)
     head.bias.assign([0.5] * 4 + [-40.0] * 4)
-    terms = model.objective(image, model.noise_seed(0))
+    terms, _ = model.objective(image, model.noise_seed(0))
     logits = model.decoder(np.full((4, 4), 0.5, np.float32))
     expected = losses.cross_entropy_per_image(image, logits)
     np.testing.assert_allclose(
@@ -46,8 +58,3 @@ def test_posterior_has_the_half_log_variance_as_log_scale(model):
     )
     assert posterior.batch_shape == (2,)
     assert posterior.event_shape == (4,)
-
-
-def test_unknown_network():
-    with pytest.raises(ValueError, match="Received: dense"):
-        testing.tiny_model("beta_vae", network="dense")

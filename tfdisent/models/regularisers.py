@@ -1,0 +1,183 @@
+"""What the VAE variants add to the reconstruction: one class a paper's idea.
+
+A VAE's loss is its reconstruction plus the penalties of its regularisers, in
+order; a variant is a list of them. One with a rival network (a critic that is
+trained against the VAE) brings its optimizer.
+"""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfdisent import networks
+from tfdisent import noise
+from tfdisent.optimizers import Adam
+
+
+class Penalty(NamedTuple):
+    """What a regulariser makes of a batch.
+
+    Attributes:
+      value: scalar added to the VAE's loss.
+      reports: {name: scalar} for every name of the regulariser's `tracked`.
+      rival_loss: scalar that the rival network descends, or None.
+    """
+
+    value: tf.Tensor
+    reports: dict = {}
+    rival_loss: tf.Tensor | None = None
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class Regulariser(keras.layers.Layer):
+    """A term of a VAE's loss.
+
+    Class attributes:
+      tracked: names of the scalars it reports.
+      rival: name of the optimizer of its own network, or None.
+      wants_spare: whether half of every training batch is kept out of the
+        VAE's own loss for it (`Pass.spare`).
+    """
+
+    tracked = ()
+    rival = None
+    wants_spare = False
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.built = True
+
+    def penalty(self, vae, run):
+        """The `Penalty` of a batch.
+
+        Args:
+          vae: the `VAE`; its `step`, `posterior` and `logits` may be used.
+          run: the `Pass` of the batch.
+        """
+        raise NotImplementedError
+
+    def optimizer(self):
+        """A new optimizer for the rival."""
+        return Adam(1e-4, beta_1=0.5, beta_2=0.9)
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class WeightedKL(Regulariser):
+    """beta KL(q(z|x) || p(z)): beta-VAE (Higgins et al., ICLR 2017, eq. 4)."""
+
+    def __init__(self, beta=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.beta = beta
+
+    def penalty(self, vae, run):
+        return Penalty(self.beta * total_kl(run))
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class CapacityKL(Regulariser):
+    """gamma |KL - C|, C growing (Burgess et al. 2018, Understanding, eq. 8).
+
+    Args:
+      gamma: its weight.
+      capacity: nats that C reaches.
+      steps: over which C grows linearly from 0.
+    """
+
+    tracked = ("capacity",)
+
+    def __init__(self, gamma, capacity, steps, **kwargs):
+        super().__init__(**kwargs)
+        self.gamma = gamma
+        self.capacity = capacity
+        self.steps = steps
+
+    def penalty(self, vae, run):
+        done = tf.cast(vae.step.value, tf.float32) / max(1, self.steps)
+        capacity = self.capacity * tf.minimum(1.0, done)
+        excess = tf.abs(total_kl(run) - capacity)
+        return Penalty(self.gamma * excess, {"capacity": capacity})
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class DecomposedKL(Regulariser):
+    """MI + beta TC + dimension-wise KL (beta-TCVAE, Chen et al. 2018, eq. 4).
+
+    The terms are those that the VAE tracks, by its `estimator`.
+    """
+
+    def __init__(self, beta=6.0, **kwargs):
+        super().__init__(**kwargs)
+        self.beta = beta
+
+    def penalty(self, vae, run):
+        parts = run.parts_of_kl
+        return Penalty(
+            parts.mutual_information
+            + self.beta * parts.total_correlation
+            + parts.dimension_kl
+        )
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class CriticTC(Regulariser):
+    """gamma TC by a density ratio (FactorVAE, Kim and Mnih, ICML 2018).
+
+    Eq. 3: TC ~ E log D / (1 - D), D the probability that a code is one of
+    q(z) and not of prod_j q(z_j). The latter are codes of spare images with
+    every entry permuted over the batch by itself (algorithm 1); D takes its
+    step (algorithm 2) from the same forward pass.
+
+    Args:
+      size: of the code.
+      gamma: weight of TC.
+      width: of the critic's six hidden layers.
+      learning_rate: of its Adam.
+    """
+
+    tracked = ("critic", "critic_total_correlation")
+    rival = "critic"
+    wants_spare = True
+
+    def __init__(self, size, gamma, width=1000, learning_rate=1e-4, **kwargs):
+        super().__init__(**kwargs)
+        self.gamma = gamma
+        self.learning_rate = learning_rate
+        self.critic = networks.code_critic(size, width, name="critic")
+
+    def optimizer(self):
+        return Adam(self.learning_rate, beta_1=0.5, beta_2=0.9)
+
+    def penalty(self, vae, run):
+        z = joined(run.codes)
+        permuted = noise.permuted_columns(
+            self._other_codes(vae, run), noise.fold(run.seed, 2)
+        )
+        own, others = self.critic(z), self.critic(permuted)
+        estimate = tf.reduce_mean(own[:, 0] - own[:, 1])
+        loss = 0.5 * (class_error(own, 0) + class_error(others, 1))
+        reports = {"critic": loss, "critic_total_correlation": estimate}
+        return Penalty(self.gamma * estimate, reports, loss)
+
+    def _other_codes(self, vae, run):
+        if run.spare is None:
+            return joined(run.codes)
+        posterior = vae.posterior(run.spare)
+        codes = vae.draw(posterior, noise.fold(run.seed, 1))
+        return joined(codes)
+
+
+def total_kl(run):
+    """KL(q(z|x) || p(z)) of all parts, mean over the batch; scalar."""
+    by_part = [tf.reduce_sum(kl, axis=-1) for kl in run.kl.values()]
+    return tf.reduce_mean(tf.add_n(by_part))
+
+
+def joined(codes):
+    """All parts of {part: `[B, d]`} side by side."""
+    return tf.concat(list(codes.values()), axis=-1)
+
+
+def class_error(logits, label):
+    """Mean cross-entropy of logits `[B, 2]` when all rows are of one class."""
+    return -tf.reduce_mean(tf.nn.log_softmax(logits)[:, label])
