@@ -104,7 +104,7 @@ def export_model(
             },
             extra,
         )
-        _flush(temporary)
+        flush(temporary)
         # mkdtemp makes it private; models are the user's to share.
         temporary.chmod(0o755)
         return _publish(temporary, directory)
@@ -598,7 +598,7 @@ def _publish(temporary, directory):
             return version
 
 
-def _flush(directory):
+def flush(directory):
     """Puts a tree on the disk, so that a rename never outlives its files."""
     for path in [*directory.rglob("*"), directory]:
         handle = os.open(path, os.O_RDONLY)

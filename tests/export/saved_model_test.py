@@ -588,7 +588,7 @@ def test_two_exports_at_once_get_two_versions(tmp_path, small, monkeypatch):
     assert (first / "saved_model.pb").exists()
 
 
-@pytest.mark.parametrize("step", ["_write_warmup", "_flush", "_publish"])
+@pytest.mark.parametrize("step", ["_write_warmup", "flush", "_publish"])
 def test_a_failure_leaves_no_version(tmp_path, small, monkeypatch, step):
     def fail(*_):
         raise OSError("disk full")

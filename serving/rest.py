@@ -1,0 +1,290 @@
+"""TensorFlow Serving's REST API as an ASGI application."""
+
+import asyncio
+import json
+import re
+import urllib.parse
+import zlib
+
+from google.protobuf import json_format
+from tensorflow_serving.apis import get_model_metadata_pb2
+
+from serving import json_tensors
+from serving.errors import Code
+from serving.errors import RequestError
+from serving.errors import invalid
+
+MODEL = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
+PREDICTION = re.compile(
+    MODEL + r":(classify|regress|predict)", re.IGNORECASE | re.DOTALL
+)
+STATUS = re.compile(
+    MODEL.replace("/([^/:]+)", "(?:/([^/:]+))?", 1) + "(?:/(metadata))?",
+    re.IGNORECASE | re.DOTALL,
+)
+HEADERS = [(b"content-type", b"application/json")]
+CORS_HEADERS = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", b"Content-Type"),
+]
+MAX_VERSION = 2**63 - 1
+# Larger bodies are read and answers written beside the event loop.
+LARGE = 2**17
+
+
+class RestAPI:
+    """Answers requests below /v1/.
+
+    Args:
+      manager: a `Manager`.
+      batcher: a `Batcher`.
+      metrics: a `Metrics`.
+      timeout: seconds a request may take.
+      max_body_bytes: of a request, decompressed.
+      max_pending_bytes: of all the requests that are being answered.
+      cors: whether pages from other addresses may use it.
+    """
+
+    def __init__(
+        self,
+        manager,
+        batcher,
+        metrics,
+        timeout=30.0,
+        max_body_bytes=2**26,
+        max_pending_bytes=2**28,
+        cors=False,
+    ):
+        self._manager = manager
+        self._batcher = batcher
+        self._metrics = metrics
+        self._timeout = timeout
+        self._max_body_bytes = max_body_bytes
+        self._max_pending_bytes = max_pending_bytes
+        self._pending_bytes = 0
+        self._headers = HEADERS + (CORS_HEADERS if cors else [])
+
+    async def __call__(self, scope, receive, send):
+        method = scope["method"]
+        path = scope["raw_path"].decode("latin-1")
+        if scope["query_string"]:
+            path += "?" + scope["query_string"].decode("latin-1")
+        headers = dict(scope["headers"])
+        if method == "OPTIONS":
+            allowed = re.search(rb"https?://", headers.get(b"origin", b""))
+            await self._send(send, 200 if allowed else 400, b"")
+            return
+        request = _Request(method, path, headers)
+        status = 200
+        try:
+            async with asyncio.timeout(self._timeout):
+                body = await self._read(request, receive)
+                answer = await self._answer(request, body)
+        except TimeoutError:
+            message = "Timed out waiting for the answer."
+            error = RequestError(Code.DEADLINE_EXCEEDED, message)
+            status, answer = error.http, _error_body(error)
+        except RequestError as error:
+            status, answer = error.http, _error_body(error)
+        finally:
+            self._pending_bytes -= request.held
+        await self._send(send, status, answer)
+
+    async def _send(self, send, status, body):
+        length = (b"content-length", str(len(body)).encode())
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*self._headers, length],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    # ---- bodies ---------------------------------------------------------
+
+    async def _read(self, request, receive):
+        """The body of a request, decompressed.
+
+        What is too large is read to its end all the same, and forgotten:
+        otherwise clients would see a broken connection, not the answer.
+        """
+        chunks, refused, more = [], None, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RequestError(Code.CANCELLED, "The client is gone.")
+            more = message.get("more_body", False)
+            chunk = message.get("body", b"")
+            if refused or not chunk:
+                continue
+            try:
+                self._hold(request, len(chunk))
+            except RequestError as error:
+                refused = error
+                chunks.clear()
+            else:
+                chunks.append(chunk)
+        if refused:
+            raise refused
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if b"gzip" in request.headers.get(b"content-encoding", b""):
+            body = await _beside(len(body), self._decompress, request, body)
+        return body
+
+    def _hold(self, request, size):
+        """Counts bytes that are kept until a request is answered."""
+        request.held += size
+        self._pending_bytes += size
+        if request.held > self._max_body_bytes:
+            raise RequestError(
+                Code.RESOURCE_EXHAUSTED,
+                f"The body exceeds {self._max_body_bytes} bytes.",
+                http=413,
+            )
+        if self._pending_bytes > self._max_pending_bytes:
+            raise RequestError(
+                Code.RESOURCE_EXHAUSTED,
+                "Too much data in requests that are being answered.",
+            )
+
+    def _decompress(self, request, body):
+        """The content of gzip data; nothing of what is damaged."""
+        decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        limit = self._max_body_bytes
+        try:
+            # One byte more than allowed says that there are more.
+            content = decoder.decompress(body, limit + 1)
+        except zlib.error:
+            return b""
+        self._hold(request, max(0, len(content) - len(body)))
+        return content if decoder.eof else b""
+
+    # ---- requests -------------------------------------------------------
+
+    async def _answer(self, request, body):
+        """The body of the answer."""
+        if request.method == "POST":
+            match = PREDICTION.fullmatch(request.path)
+            if match:
+                *names, verb = match.groups()
+                name, spec = _model_spec(*names)
+                if verb == "predict":
+                    return await self._predict(name, spec, body)
+        elif request.method == "GET":
+            match = STATUS.fullmatch(request.path)
+            if match:
+                *names, metadata = match.groups()
+                name, spec = _model_spec(*names)
+                if not name:
+                    raise invalid("Missing model name in request.")
+                if metadata:
+                    return self._metadata(name, spec)
+                return self._status(name, spec)
+        raise invalid(f"Malformed request: {request.method} {request.path}")
+
+    async def _predict(self, name, spec, body):
+        servable = None
+
+        def find_signature(key):
+            nonlocal servable
+            servable = self._manager.find(name, **spec)
+            signature = servable.signature(key)
+            if signature is None:
+                raise invalid(
+                    f'Serving signature name: "{key}" not found in signature '
+                    "def"
+                )
+            return signature
+
+        signature, inputs, row_format = await _beside(
+            len(body), json_tensors.read_predict, body, find_signature
+        )
+        del body
+        outputs = await asyncio.wrap_future(
+            self._batcher.submit(servable, signature, inputs, self._timeout)
+        )
+        dtypes = {key: spec.dtype for key, spec in signature.outputs.items()}
+        size = sum(value.nbytes for value in outputs.values())
+        return await _beside(
+            size, json_tensors.write_predict, outputs, dtypes, row_format
+        )
+
+    def _status(self, name, spec):
+        # As in TensorFlow Serving, a label is not looked at.
+        versions = self._manager.status(name, spec.get("version"))
+        return _indented(
+            {
+                "model_version_status": [
+                    {
+                        "version": str(number),
+                        "state": state.name,
+                        "status": {
+                            "error_code": error.code.name if error else "OK",
+                            "error_message": error.message if error else "",
+                        },
+                    }
+                    for number, state, error in versions
+                ]
+            }
+        )
+
+    def _metadata(self, name, spec):
+        servable = self._manager.find(name, **spec)
+        signatures = get_model_metadata_pb2.SignatureDefMap(
+            signature_def=servable.signature_defs
+        )
+        return _indented(
+            {
+                "model_spec": {
+                    "name": name,
+                    "signature_name": "",
+                    "version": str(servable.version),
+                },
+                "metadata": {
+                    "signature_def": json_format.MessageToDict(
+                        signatures,
+                        always_print_fields_with_no_presence=True,
+                        preserving_proto_field_name=True,
+                    )
+                },
+            }
+        )
+
+
+class _Request:
+    """What is known of a request, and the bytes it keeps."""
+
+    def __init__(self, method, path, headers):
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.held = 0
+
+
+def _model_spec(name, version, label):
+    """`(name, arguments of Manager.find)` of what a path names."""
+    spec = {}
+    if version:
+        if int(version) > MAX_VERSION:
+            raise invalid(f"Failed to convert version: {version} to numeric.")
+        spec["version"] = int(version)
+    if label:
+        spec["label"] = urllib.parse.unquote(label)
+    return urllib.parse.unquote(name or ""), spec
+
+
+async def _beside(size, function, *arguments):
+    """Calls a function, in another thread where there is much to do."""
+    if size < LARGE:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
+
+
+def _indented(value):
+    return json.dumps(value, indent=4).encode()
+
+
+def _error_body(error):
+    return _indented({"error": error.message})

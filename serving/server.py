@@ -1,0 +1,110 @@
+"""Both servers of the protocol in one process, from start to stop."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from serving import page_routes
+from serving.batching import Batcher
+from serving.manager import Manager
+from serving.rest import RestAPI
+
+# A thread that waits for Python's lock gets it after this long, not after the
+# default 5 ms: requests are short.
+SWITCH_SECONDS = 0.0005
+# Requests that run when the server is told to stop are waited for.
+GRACE_SECONDS = 30
+
+
+class Uvicorn(uvicorn.Server):
+    """Leaves signals to us: two servers stop at the same one."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield
+
+
+def application(manager, rest):
+    """The HTTP application: the protocol, the page, and nothing else."""
+
+    async def missing(request):
+        return HTMLResponse("<h1>Not Found</h1>", 404)
+
+    pages = Starlette(
+        routes=[*page_routes.routes(manager), Route("/{path:path}", missing)]
+    )
+
+    async def app(scope, receive, send):
+        if scope["type"] == "http" and scope["raw_path"][:4].lower() == b"/v1/":
+            await rest(scope, receive, send)
+        else:
+            await pages(scope, receive, send)
+
+    return app
+
+
+def serve(flags):
+    """Serves until a signal comes.
+
+    Args:
+      flags: the values of `serving.run`'s flags.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr
+    )
+    sys.setswitchinterval(SWITCH_SECONDS)
+    asyncio.run(_serve(flags))
+
+
+async def _serve(flags):
+    timeout = flags.rest_api_timeout_in_ms / 1000
+    manager = Manager(
+        flags.models,
+        flags.model_config_file,
+        flags.file_system_poll_wait_seconds,
+        flags.model_config_file_poll_wait_seconds,
+    )
+    listening = socket.create_server((flags.host, flags.rest_port))
+    batcher = Batcher(
+        flags.num_batch_threads,
+        flags.max_batch_size,
+        flags.max_request_rows,
+        flags.max_queued_requests,
+    )
+    rest = RestAPI(
+        manager,
+        batcher,
+        None,
+        timeout,
+        flags.max_body_bytes,
+        cors=flags.rest_api_enable_cors_support,
+    )
+    web = Uvicorn(
+        uvicorn.Config(
+            application(manager, rest),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    manager.start()
+    running = asyncio.create_task(web.serve([listening]))
+    port = listening.getsockname()[1]
+    print(f"REST and page: http://{flags.host}:{port}/", flush=True)
+    await stop.wait()
+    web.should_exit = True
+    await running
+    await asyncio.to_thread(batcher.close)
+    await asyncio.to_thread(manager.stop)
