@@ -31,6 +31,8 @@ TINY = {
     "ali": {"latent_dim": 4},
     "autoencoder": {"latent_dim": 8, "filters": (8, 8, 8), "hidden": 16},
     "beta_vae": {"latent_dim": 4, "image_shape": (32, 32, 1)},
+    "class_vae": {"latent_dim": 3, "num_classes": 4},
+    "cvae": {"latent_dim": 3, "num_classes": 4},
     "fden": {},
 }
 

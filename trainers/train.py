@@ -1,6 +1,7 @@
 """The training loop: one function, from a configuration to a trained model."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import resource
@@ -16,6 +17,7 @@ from tfdisent import data
 from tfdisent import models
 from tfdisent.data import augment
 from tfdisent.data import pipeline
+from tfdisent.data.base import held_out
 from tfdisent.data.episodes import EpisodeSampler
 from tfdisent.errors import InputError
 from trainers import rundir
@@ -23,6 +25,8 @@ from trainers import strategy as strategies
 
 # Images from which a model takes its fixed statistics (`adapt`).
 ADAPT_IMAGES = 10_000
+# What of the training images is held out to choose settings by.
+VALIDATION_SHARE = 0.1
 # Cached codes and in-order passes are computed in batches of this size.
 ENCODE_BATCH = 500
 
@@ -56,12 +60,21 @@ def training_splits(config, dataset, needs):
     """`(train, test)`: what a run fits and what it is scored on.
 
     Raises:
-      InputError: a model of episodes on a data set without classes, or
-        validation classes where there are none.
+      InputError: a model of episodes or labels on a data set without
+        classes, or validation classes where there are none.
     """
-    if "episodes" not in needs:
-        return dataset.splits["train"], dataset.splits.get("test")
-    return few_shot_splits(config, dataset)
+    if "episodes" in needs:
+        return few_shot_splits(config, dataset)
+    train, test = dataset.splits["train"], dataset.splits.get("test")
+    if "label" in needs and (train.labels is None or not dataset.num_classes):
+        raise InputError(
+            f"Model {config.model!r} trains on labelled images, and data set "
+            f"{dataset.name!r} has no labels."
+        )
+    if config.evaluation_split == "validation":
+        parts = held_out(train, VALIDATION_SHARE)
+        train, test = parts["train"], parts.get("test")
+    return train, test
 
 
 def few_shot_splits(config, dataset):
@@ -302,6 +315,9 @@ def train_images(config, workdir, dataset, strategy, events=lambda model: ()):
     model_class = models.get(config.model)
     train, _ = training_splits(config, dataset, model_class.needs)
     shape = model_shape(model_class, dataset.image_shape)
+    if hasattr(config, "num_classes"):
+        # How many classes there are is the data set's to say.
+        config = dataclasses.replace(config, num_classes=dataset.num_classes)
     config = rundir.claim(workdir, config, shape)
     with strategy.scope(), precision(config.precision):
         model = rundir.build_model(config, shape)

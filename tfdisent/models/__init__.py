@@ -11,6 +11,8 @@ MODELS = {
     "ali": "tfdisent.models.ali:ALI",
     "autoencoder": "tfdisent.models.autoencoder:Autoencoder",
     "beta_vae": "tfdisent.models.beta_vae:BetaVAE",
+    "class_vae": "tfdisent.models.class_vae:ClassVAE",
+    "cvae": "tfdisent.models.cvae:CVAE",
     "fden": "tfdisent.models.fden:FDEN",
 }
 
