@@ -9,6 +9,11 @@ from tfdisent import noise
 from tfdisent.models import base
 from tfdisent.optimizers import Adam
 
+NETWORKS = {
+    "conv": (networks.conv_encoder, networks.conv_decoder),
+    "mlp": (networks.mlp_encoder, networks.mlp_decoder),
+}
+
 
 @keras.saving.register_keras_serializable("tfdisent")
 class BetaVAE(base.PartsModel):
@@ -21,7 +26,8 @@ class BetaVAE(base.PartsModel):
       image_shape: `(32, 32, C)` or `(64, 64, C)`.
       latent_dim: size of `z`.
       beta: weight of the KL term; 1 is the plain VAE.
-      network: `"conv"`, the sizes of Locatello et al.
+      network: `"conv"`, the sizes of Locatello et al., or `"mlp"`, the
+        perceptrons of `ClassVAE` at 28x28.
       learning_rate: of Adam.
       seed: of the noise.
     """
@@ -40,18 +46,17 @@ class BetaVAE(base.PartsModel):
         **kwargs,
     ):
         super().__init__(image_shape, seed, **kwargs)
-        if network != "conv":
-            raise ValueError(f"network must be 'conv'. Received: {network}")
+        if network not in NETWORKS:
+            raise ValueError(
+                f"network must be one of {list(NETWORKS)}. Received: {network}"
+            )
         self.latent_dim = latent_dim
         self.beta = beta
         self.network = network
         self.learning_rate = learning_rate
-        self.encoder = networks.conv_encoder(
-            self.image_shape, 2 * latent_dim, name="encoder"
-        )
-        self.decoder = networks.conv_decoder(
-            self.image_shape, latent_dim, name="decoder"
-        )
+        encoder, decoder = NETWORKS[network]
+        self.encoder = encoder(self.image_shape, 2 * latent_dim, name="encoder")
+        self.decoder = decoder(self.image_shape, latent_dim, name="decoder")
         self.built = True
 
     @property

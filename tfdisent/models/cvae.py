@@ -126,9 +126,7 @@ class CVAE(base.PartsModel):
         """The negative bound's terms, one posterior sample an image."""
         image = batch["image"]
         q = self.posterior(image, batch["label"])["z"]
-        z = q.mean() + q.stddev() * noise.normal(
-            noise.shape_of(q.mean()), seed
-        )
+        z = q.mean() + q.stddev() * noise.normal(noise.shape_of(q.mean()), seed)
         likelihood = distributions.bernoulli(
             self.logits(z, self.one_hot(batch["label"]))
         )
