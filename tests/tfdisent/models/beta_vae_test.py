@@ -51,3 +51,10 @@ def test_posterior_has_the_half_log_variance_as_log_scale(model):
 def test_unknown_network():
     with pytest.raises(ValueError, match="Received: dense"):
         testing.tiny_model("beta_vae", network="dense")
+
+
+def test_a_perceptron_has_the_label_models_sizes():
+    model = testing.tiny_model("beta_vae", network="mlp")
+    shapes = [v.shape for v in model.encoder.trainable_variables[::2]]
+    assert shapes == [(1024, 400), (400, 400), (400, 8)]
+    assert model(testing.random_images((32, 32, 1), 2)).shape == (2, 32, 32, 1)
