@@ -26,6 +26,7 @@ CASES = {
     "ali": (100, (32, 32, 1)),
     "autoencoder": (64, (32, 32, 1)),
     "beta_vae": (64, (64, 64, 1)),
+    "class_vae": (128, (28, 28, 1)),
     "fden": (16, (32, 32, 1)),
 }
 
@@ -41,7 +42,8 @@ def case(name):
         return model, sampler.batches(codes.__getitem__, size)
     model = models.get(name)(image_shape=shape)
     images = rng.random((4_000, *shape), np.float32) > 0.9
-    split = data.ArraySplit((images * 255).astype(np.uint8))
+    labels = rng.integers(0, 10, len(images))
+    split = data.ArraySplit((images * 255).astype(np.uint8), labels)
     return model, pipeline.batches(split, size, shape)
 
 

@@ -174,6 +174,50 @@ class Stack(keras.layers.Layer):
         return cls(blocks, **config)
 
 
+@keras.saving.register_keras_serializable("tfdisent")
+class Conditioned(keras.layers.Layer):
+    """A head that sees an image's features and, where one is given, a label.
+
+    Args:
+      trunk: a `Stack`, images to features `[B, n]`.
+      head: a `Stack` that takes `[B, n + label size]`.
+
+    Call arguments:
+      inputs: `[B, H, W, C]`.
+      label: `[B, label size]`, or None for a head without one.
+    """
+
+    def __init__(self, trunk, head, **kwargs):
+        super().__init__(**kwargs)
+        self.trunk, self.head = trunk, head
+
+    def build(self, input_shape):
+        # Both know their input's size; the label's is in the head alone.
+        del input_shape
+
+    def call(self, inputs, label=None):
+        features = self.trunk(inputs)
+        if label is not None:
+            label = tf.cast(label, features.dtype)
+            features = tf.concat([features, label], axis=-1)
+        return self.head(features)
+
+    def compute_output_shape(self, input_shape):
+        features = self.trunk.compute_output_shape(input_shape)
+        return self.head.compute_output_shape(features)
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        own = {"trunk": serialize(self.trunk), "head": serialize(self.head)}
+        return {**super().get_config(), **own}
+
+    @classmethod
+    def from_config(cls, config):
+        restore = keras.saving.deserialize_keras_object
+        trunk, head = restore(config.pop("trunk")), restore(config.pop("head"))
+        return cls(trunk, head, **config)
+
+
 def dense_stack(
     sizes,
     dropout=0.0,

@@ -141,3 +141,38 @@ def stratified_weights(batch, data_size):
         1 / others,
     )
     return tf.math.log(tf.where(own, 1 / size, weights))
+
+
+def label_cross_entropy(label, logits):
+    """Cross-entropy of independent sigmoids, summed over the classes.
+
+    Seed 003, eq. (5), with the sign that its text asks for: at least 0, and
+    n ln 2 where all n logits are 0.
+
+    Args:
+      label: `[B, n]`, one-hot.
+      logits: `[B, n]`.
+
+    Returns:
+      float32 `[B]`, nats.
+    """
+    by_class = tf.nn.sigmoid_cross_entropy_with_logits(
+        labels=tf.cast(label, tf.float32), logits=tf.cast(logits, tf.float32)
+    )
+    return tf.reduce_sum(by_class, axis=-1)
+
+
+def capacity_gap(kl, capacity, step, ramp_steps):
+    """|mean KL - C|, C rising linearly (Burgess et al., 2018; seed 003, (4)).
+
+    Args:
+      kl: `[B]`, of the whole global batch.
+      capacity: C in the end, nats; at 0 the gap is the KL itself.
+      step: of training, any number type.
+      ramp_steps: steps until C is reached.
+
+    Returns:
+      float32 scalar, nats.
+    """
+    done = tf.cast(step, tf.float32) / max(1, ramp_steps)
+    return tf.abs(tf.reduce_mean(kl) - capacity * tf.minimum(1.0, done))

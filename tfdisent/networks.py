@@ -259,14 +259,6 @@ def _burgess(build):
     return network
 
 
-# Encoder and decoder by name: `(image_shape, size of head or code, name)`.
-FLAT = {
-    "conv": (conv_encoder, conv_decoder),
-    "burgess": (_burgess(conv_encoder), _burgess(conv_decoder)),
-    "ladder": (ladder_encoder, ladder_decoder),
-}
-
-
 # ---- ALI (Dumoulin et al., ICLR 2017, appendix A) -------------------------
 
 # What encoder and image critic share: from the image down to 1x1.
@@ -444,3 +436,112 @@ def conv4(image_shape, filters=64, name=None):
             side //= 2
     blocks.append(keras.layers.Flatten())
     return built(layers.Stack(blocks, name=name), image_shape)
+
+
+# ---- perceptrons, and networks that see a label (seed 003) ----------------
+
+MLP_HIDDEN = (400, 400)
+# At 64x64 four convolutions of 32 filters (Burgess et al., 2018), else none.
+LABEL_FILTERS = (32, 32, 32, 32)
+LABEL_HIDDEN = (256, 256)
+
+
+def perceptron(inputs, widths, outputs, name=None):
+    """Dense layers with ReLU, a linear float32 head.
+
+    Args:
+      inputs, outputs: sizes.
+      widths: of the hidden layers.
+      name: of the network.
+
+    Returns:
+      A built `Stack`: `[B, inputs]` -> float32 `[B, outputs]`.
+    """
+    blocks = [*_hidden(widths), keras.layers.Dense(outputs, dtype="float32")]
+    return built(layers.Stack(blocks, name=name), (inputs,))
+
+
+def mlp_encoder(image_shape, outputs, name=None):
+    """A perceptron on pixels: `[B, H, W, C]` -> float32 `[B, outputs]`."""
+    blocks = [
+        keras.layers.Flatten(),
+        *_hidden(MLP_HIDDEN),
+        keras.layers.Dense(outputs, dtype="float32"),
+    ]
+    return built(layers.Stack(blocks, name=name), image_shape)
+
+
+def mlp_decoder(image_shape, inputs, name=None):
+    """The mirror of `mlp_encoder`: `[B, inputs]` -> logits `[B, H, W, C]`."""
+    blocks = [
+        *_hidden(MLP_HIDDEN),
+        keras.layers.Dense(math.prod(image_shape), dtype="float32"),
+        keras.layers.Reshape(image_shape, dtype="float32"),
+    ]
+    return built(layers.Stack(blocks, name=name), (inputs,))
+
+
+def label_encoder(image_shape, outputs, label_size=0, name=None):
+    """`mlp_encoder` with a label beside the pixels; 64x64 is convolved first.
+
+    Args:
+      image_shape: `(H, W, C)`.
+      outputs: size of the head.
+      label_size: of the label beside the (flattened) features; 0 for none.
+      name: of the network.
+
+    Returns:
+      A `Conditioned`: `[B, H, W, C]`, label -> float32 `[B, outputs]`.
+    """
+    convolved = image_shape[0] == 64
+    blocks = []
+    for count in LABEL_FILTERS if convolved else ():
+        blocks.append(keras.layers.Conv2D(count, 4, 2, padding="same"))
+        blocks.append(layers.activation("relu"))
+    blocks.append(keras.layers.Flatten())
+    trunk = built(layers.Stack(blocks), image_shape)
+    features = trunk.compute_output_shape((None, *image_shape))[-1]
+    widths = LABEL_HIDDEN if convolved else MLP_HIDDEN
+    head = perceptron(features + label_size, widths, outputs)
+    return layers.Conditioned(trunk, head, name=name)
+
+
+def label_decoder(image_shape, inputs, name=None):
+    """The mirror of `label_encoder`: `[B, inputs]` -> logits `[B, H, W, C]`.
+
+    Labels are among the inputs.
+    """
+    if image_shape[0] != 64:
+        return mlp_decoder(image_shape, inputs, name)
+    smallest = (4, 4, LABEL_FILTERS[-1])
+    blocks = [
+        *_hidden((*LABEL_HIDDEN, math.prod(smallest))),
+        keras.layers.Reshape(smallest),
+    ]
+    for count in LABEL_FILTERS[-2::-1]:
+        blocks.append(keras.layers.Conv2DTranspose(count, 4, 2, padding="same"))
+        blocks.append(layers.activation("relu"))
+    blocks.append(
+        keras.layers.Conv2DTranspose(
+            image_shape[-1], 4, 2, padding="same", dtype="float32"
+        )
+    )
+    return built(layers.Stack(blocks, name=name), (inputs,))
+
+
+def _hidden(widths):
+    """Dense layers of these widths, each with its ReLU."""
+    blocks = []
+    for width in widths:
+        blocks += [keras.layers.Dense(width), layers.activation("relu")]
+    return blocks
+
+
+# Encoder and decoder of the flat VAEs by name: `(image_shape, size of head or
+# code, name)`.
+FLAT = {
+    "conv": (conv_encoder, conv_decoder),
+    "burgess": (_burgess(conv_encoder), _burgess(conv_decoder)),
+    "mlp": (mlp_encoder, mlp_decoder),
+    "ladder": (ladder_encoder, ladder_decoder),
+}

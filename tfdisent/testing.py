@@ -37,6 +37,8 @@ TINY = {
         "image_shape": (32, 32, 1),
         "critic_width": 8,
     },
+    "class_vae": {"latent_dim": 3, "num_classes": 4},
+    "cvae": {"latent_dim": 3, "num_classes": 4},
     "fden": {},
 }
 

@@ -34,6 +34,8 @@ PADDING = 2
 GAP = 8
 WHITE, INK = 255, 70
 FONT_SIZE = 13
+# Around originals and reconstructions, as in seed 003's figures.
+BOX, RED, GREEN = 2, (200, 30, 30), (30, 150, 60)
 # Rows of a traversal after which its parts go into another column.
 ROWS = 20
 # Codes or images that go through a model at once.
@@ -540,6 +542,103 @@ def animation(frames, milliseconds=90):
         loop=0,
     )
     return file.getvalue()
+
+
+# ---- traversals of several classes ------------------------------------------
+
+
+def class_traversal(
+    model,
+    images,
+    labels,
+    part,
+    entries=None,
+    by="entry",
+    steps=11,
+    span=5.0,
+):
+    """Seed 003's figures 2 to 7: what entries of a code do to every class.
+
+    Every entry takes `steps` values from -span to span, everything else stays
+    at the posterior mean. Before each row stand the image, boxed red, and its
+    reconstruction, boxed green.
+
+    Args:
+      model: a `PartsModel` that `takes_label`.
+      images: `[N, H, W, C]`, one a class.
+      labels: int `[N]`.
+      part: the code's name.
+      entries: their numbers; all when None.
+      by: `"entry"`, a panel an entry with a row a class (figures 3, 6, 7), or
+        `"class"`, a panel a class with a row an entry (figures 2, 4, 5).
+      steps: images a row.
+      span: the ends are -span and span.
+
+    Returns:
+      uint8 `[H', W', 3]`.
+
+    Raises:
+      ValueError: another `by`.
+    """
+    if by not in ("entry", "class"):
+        raise ValueError(f"by must be 'entry' or 'class'. Received: {by!r}")
+    if entries is None:
+        entries = np.arange(model.parts[part][0])
+    start = encode(model, images, labels)
+    restored = decode(model, start)
+    # Image, then entry, then step: the last moves fastest.
+    moved = _repeat(start, len(entries) * steps)
+    entry = np.tile(np.repeat(entries, steps), len(images))
+    values = np.tile(
+        np.linspace(-span, span, steps), len(images) * len(entries)
+    )
+    moved[part][np.arange(len(entry)), entry] = values
+    cells = decode(model, moved)
+    cells = cells.reshape(len(images), len(entries), steps, *cells.shape[1:])
+    classes = [f"class {label}" for label in labels]
+    numbers = [f"{part} {number}" for number in entries]
+    heads, names = (numbers, classes) if by == "entry" else (classes, numbers)
+    rows = len(names)
+    height, width = images.shape[1] + 2 * BOX, images.shape[2] + 2 * BOX
+    across = max(1, min(len(heads), WIDTH // ((steps + 2) * width)))
+    down = -(-len(heads) // across)
+    zoom = zoom_to_fit(down * (rows + 1) * height, across * (steps + 2) * width)
+    panels = []
+    for number, head in enumerate(heads):
+        shown = slice(None) if by == "entry" else [number] * rows
+        strips = cells[:, number] if by == "entry" else cells[number]
+        panel = [
+            _row_names(names, zoom * images.shape[1] + 2 * BOX, 0),
+            _boxes(images[shown], RED, zoom),
+            _boxes(restored[shown], GREEN, zoom),
+            np.pad(
+                tile(
+                    strips.reshape(-1, *strips.shape[2:]), steps, 2 * BOX, zoom
+                ),
+                ((BOX, BOX), (0, 0), (0, 0)),
+                constant_values=WHITE,
+            ),
+        ]
+        panels.append(stack([text(head), beside(panel)]))
+    return framed(
+        stack(
+            [
+                beside(panels[first : first + across], 2 * GAP)
+                for first in range(0, len(panels), across)
+            ],
+            2 * GAP,
+        )
+    )
+
+
+def _boxes(images, colour, zoom):
+    """Images below each other, each in a box of this colour."""
+    cells = to_pixels(images).repeat(zoom, axis=1).repeat(zoom, axis=2)
+    count, height, width, _ = cells.shape
+    boxes = np.empty((count, height + 2 * BOX, width + 2 * BOX, 3), np.uint8)
+    boxes[:] = colour
+    boxes[:, BOX:-BOX, BOX:-BOX] = cells
+    return boxes.reshape(-1, *boxes.shape[2:])
 
 
 # ---- mixing two images -------------------------------------------------------

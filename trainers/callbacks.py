@@ -17,6 +17,8 @@ SHOWN, SPREAD = 20, 500
 PAIRS = 3
 TSNE_CLASSES, TSNE_IMAGES = 5, 20
 GRID = 5
+# Classes of the pictures that show one image of each.
+CLASSES = 10
 SAMPLE_SEED = 0
 
 
@@ -73,7 +75,8 @@ def picture_events(model, split, workdir):
     Returns:
       `event(step)`, as `train.fit` takes it: reconstructions, traversals of
       what has codes (the latest also as GIF), swaps of whole units, samples
-      of what has a prior, and, for models of two whole units, the translation
+      of what has a prior; for models of labels, codes over all classes and the
+      transfer of classes; and, for models of two whole units, the translation
       grid and t-SNE.
     """
     shown, pictures = Shown(model, split), Pictures(workdir)
@@ -114,6 +117,8 @@ class Shown:
             yield "swaps", self._swaps(images, labels)
         if model.sample is not None:
             yield "samples", visualization.samples(model, SAMPLE_SEED)
+        if model.takes_label:
+            yield from self._classes()
         if len(whole) == len(model.units) == 2 and pairs:
             yield "translation", self._translation(images, labels)
             yield from self._maps()
@@ -151,6 +156,39 @@ class Shown:
             images[columns],
             source_labels=_rows(labels, rows),
             target_labels=_rows(labels, columns),
+        )
+
+    def _classes(self):
+        """Every entry of a code on one image a class, and class transfer."""
+        labels = np.asarray(self.split.labels)
+        classes = np.unique(labels)
+        classes = classes[_evenly(len(classes), CLASSES)]
+        # The first and the last image of every class.
+        rows = [np.flatnonzero(labels == c)[[0, -1]] for c in classes]
+        first, last = (self._take(r) for r in np.transpose(rows))
+        codes = visualization.encode(self.model, *self._read())
+        widest = visualization.widest_entries(self.model, codes, most=1)
+        draw = visualization.class_traversal
+        for part, entries in widest.items():
+            if part == "label":
+                continue
+            yield f"{part}_by_entry", draw(self.model, *first, part)
+            yield (
+                f"{part}_by_class",
+                draw(self.model, *first, part, by="class"),
+            )
+            yield f"{part}_widest", draw(self.model, *first, part, entries)
+        units = [n for n, r in self.model.units.items() if "label" in r]
+        yield (
+            "class_transfer",
+            visualization.swap_grid(
+                self.model,
+                first[0],
+                last[0],
+                units,
+                source_labels=first[1],
+                target_labels=last[1],
+            ),
         )
 
     def _translation(self, images, labels):

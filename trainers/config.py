@@ -25,7 +25,8 @@ class RunConfig:
       batch_size: images (episodes, for few-shot models) a step, globally.
       precision: a Keras dtype policy.
       evaluation_split: `"test"`, or `"validation"` to choose settings: the
-        validation classes then leave the training set and are scored.
+        validation classes (a tenth of the images, for models that are not
+        few-shot) then leave the training set and are scored.
       image_size: side of folder images and TFDS photos; 0 for the default.
       grey: folder images in one channel.
       log_every: steps between lines of progress and TensorBoard scalars.
@@ -120,7 +121,9 @@ class FlatVAEConfig(VAEConfig):
     latent_dim: int = 10
     network: str = "conv"
 
-    choices = VAEConfig.choices | {"network": ("conv", "burgess", "ladder")}
+    choices = VAEConfig.choices | {
+        "network": ("conv", "burgess", "ladder", "mlp")
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +153,39 @@ class FactorVAEConfig(FlatVAEConfig):
 
 
 @dataclasses.dataclass(frozen=True)
+class ClassVAEConfig(RunConfig):
+    # 50 epochs of 60,000 images.
+    steps: int = 23_400
+    batch_size: int = 128
+    num_classes: int = 10
+    latent_dim: int = 10
+    beta: float = 100.0
+    gamma: float = 100.0
+    capacity_generic: float = 15.0
+    capacity_specific: float = 25.0
+    ramp_steps: int = 11_700
+    class_weight: float = 1.0
+    step2_input: str = "w"
+    step2_train_encoder: bool = False
+    classifier_hidden: tuple[int, ...] = (64,)
+    classifier_steps: int = 1
+    learning_rate: float = 1e-3
+    classifier_learning_rate: float = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class CVAEConfig(RunConfig):
+    steps: int = 23_400
+    batch_size: int = 128
+    num_classes: int = 10
+    latent_dim: int = 20
+    beta: float = 100.0
+    capacity: float = 40.0
+    ramp_steps: int = 11_700
+    learning_rate: float = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
 class FDENConfig(RunConfig):
     batch_size: int = 16
     alignment: str = "relation"
@@ -170,6 +206,8 @@ CONFIGS = {
     "beta_tcvae": BetaTCVAEConfig,
     "beta_vae": BetaVAEConfig,
     "factor_vae": FactorVAEConfig,
+    "class_vae": ClassVAEConfig,
+    "cvae": CVAEConfig,
     "fden": FDENConfig,
 }
 
@@ -299,8 +337,9 @@ def checked(config):
     """
     positive = ("steps", "batch_size", "log_every", "checkpoint_every")
     positive += ("ways", "shots", "queries", "eval_episodes")
+    positive += ("classifier_steps",)
     for name in positive:
-        if getattr(config, name) < 1:
+        if getattr(config, name, 1) < 1:
             raise InputError(
                 f"{name} must be at least 1. Received {getattr(config, name)}."
             )
@@ -309,6 +348,7 @@ def checked(config):
         "evaluation_split": ("test", "validation"),
         "norm": ("batch", None),
         "alignment": ("relation", "siamese", "proto", "cosine"),
+        "step2_input": ("w", "z", "both"),
         "clip_scope": ("per_variable", "global"),
         "init": ("glorot_normal", "paper"),
     }

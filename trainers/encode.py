@@ -4,7 +4,8 @@
     python -m trainers.encode --run=runs/x --input=images.npz --output=codes.npz
 
 The output holds one array a part, `name` (file names, or row numbers) and
-`label` (class of every image, -1 where unknown). Images stream through, and
+`label` (class of every image, -1 where unknown; a part of this name is the
+same, one-hot, and left out). Images stream through, and
 so do codes, into one growing file an array: a folder of a million images
 takes no more memory than one of a thousand.
 """
@@ -113,6 +114,18 @@ def encode(run, source, output, report=print):
             f"labels, and {str(source)!r} has none."
         )
 
+    if model.takes_label:
+        classes = model.parts["label"][-1]
+        if (
+            len(split)
+            and not 0 <= np.min(split.labels) <= np.max(split.labels) < classes
+        ):
+            raise InputError(
+                f"{str(run)!r} holds a model of {classes} classes, labels 0 to "
+                f"{classes - 1}; {str(source)!r} has labels from "
+                f"{np.min(split.labels)} to {np.max(split.labels)}."
+            )
+
     @tf.function(jit_compile=False, reduce_retracing=True)
     def encode_batch(batch):
         labels = (batch["label"],) if model.takes_label else ()
@@ -124,7 +137,8 @@ def encode(run, source, output, report=print):
     with NpzWriter(output) as archive:
         for batch in pipeline.in_order(split, model.image_shape, BATCH):
             for part, codes in encode_batch(batch).items():
-                archive.append(part, codes.numpy())
+                if part != "label":
+                    archive.append(part, codes.numpy())
             stop = done + len(batch["image"])
             archive.append(
                 "name", np.asarray(names[done:stop], dtype=f"<U{width}")

@@ -22,6 +22,7 @@ from tfdisent.metrics.few_shot import paired_difference
 from tfdisent.metrics.linear_probe import linear_probe
 from tfdisent.models import few_shot
 from trainers import command
+from trainers import label_scores
 from trainers import rundir
 from trainers import train
 from trainers.critic import held_out_bound
@@ -327,10 +328,16 @@ def factor_codes(model, codes):
 
 
 def evaluate_images(model, config, dataset):
-    """Held-out losses of a model of images; plain data for metrics.json."""
-    _, split = train.training_splits(config, dataset, model.needs)
+    """Held-out losses of a model of images; plain data for metrics.json.
+
+    Where classes are known, also what its parts hold of them.
+    """
+    fit, split = train.training_splits(config, dataset, model.needs)
     if split is None:
         return {}
+    classes = {}
+    if label_scores.applies(model, dataset, split):
+        classes = label_scores.scores(model, dataset, fit, split)
     some = np.linspace(0, len(split) - 1, min(len(split), LOSS_IMAGES))
     split = split.subset(np.unique(some.astype(np.int64)))
     step = tf.function(model.evaluate_batch, reduce_retracing=True)
@@ -341,7 +348,7 @@ def evaluate_images(model, config, dataset):
             sums[name] = sums.get(name, 0.0) + count * float(value)
         done += count
     scores = {name: total / done for name, total in sums.items()}
-    return {"held_out": scores, "protocol": {"images": done}}
+    return {"held_out": scores, "protocol": {"images": done}, **classes}
 
 
 def evaluate(run, data_dir=None, dataset=None):
@@ -421,6 +428,7 @@ def table(scores):
         )
     for name, value in scores.get("held_out", {}).items():
         lines.append(f"held-out {name}: {value:.4g}")
+    lines += label_scores.lines(scores)
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ from tfdisent import data
 from tfdisent import models
 from tfdisent.data import augment
 from tfdisent.data import pipeline
+from tfdisent.data.base import held_out
 from tfdisent.data.episodes import EpisodeSampler
 from tfdisent.errors import InputError
 from trainers import rundir
@@ -24,6 +25,8 @@ from trainers import strategy as strategies
 
 # Images from which a model takes its fixed statistics (`adapt`).
 ADAPT_IMAGES = 10_000
+# What of the training images is held out to choose settings by.
+VALIDATION_SHARE = 0.1
 # Cached codes and in-order passes are computed in batches of this size.
 ENCODE_BATCH = 500
 
@@ -57,12 +60,21 @@ def training_splits(config, dataset, needs):
     """`(train, test)`: what a run fits and what it is scored on.
 
     Raises:
-      InputError: a model of episodes on a data set without classes, or
-        validation classes where there are none.
+      InputError: a model of episodes or labels on a data set without
+        classes, or validation classes where there are none.
     """
-    if "episodes" not in needs:
-        return dataset.splits["train"], dataset.splits.get("test")
-    return few_shot_splits(config, dataset)
+    if "episodes" in needs:
+        return few_shot_splits(config, dataset)
+    train, test = dataset.splits["train"], dataset.splits.get("test")
+    if "label" in needs and (train.labels is None or not dataset.num_classes):
+        raise InputError(
+            f"Model {config.model!r} trains on labelled images, and data set "
+            f"{dataset.name!r} has no labels."
+        )
+    if config.evaluation_split == "validation":
+        parts = held_out(train, VALIDATION_SHARE)
+        train, test = parts["train"], parts.get("test")
+    return train, test
 
 
 def few_shot_splits(config, dataset):
@@ -303,7 +315,7 @@ def train_images(config, workdir, dataset, strategy, events=lambda model: ()):
     model_class = models.get(config.model)
     train, _ = training_splits(config, dataset, model_class.needs)
     shape = model_shape(model_class, dataset.image_shape)
-    config = rundir.claim(workdir, counted(config, train), shape)
+    config = rundir.claim(workdir, counted(config, dataset, train), shape)
     with strategy.scope(), precision(config.precision):
         model = rundir.build_model(config, shape)
         model.compile()
@@ -367,11 +379,18 @@ def episode_sampler(config, split, class_names, copies=1):
     )
 
 
-def counted(config, train):
-    """The configuration with `data_size` known, where its model has it."""
-    if getattr(config, "data_size", None) != 0:
-        return config
-    return dataclasses.replace(config, data_size=len(train))
+def counted(config, dataset, train):
+    """The configuration with what only the data can say, where it is asked.
+
+    How many images the training split has (`data_size`), unless set; how many
+    classes there are (`num_classes`).
+    """
+    known = {}
+    if getattr(config, "data_size", None) == 0:
+        known["data_size"] = len(train)
+    if hasattr(config, "num_classes"):
+        known["num_classes"] = dataset.num_classes
+    return dataclasses.replace(config, **known)
 
 
 def adapt_to(model, train, shape):

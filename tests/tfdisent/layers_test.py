@@ -107,6 +107,9 @@ LAYERS = [
     layers.Stack(
         [keras.layers.Conv2D(3, 3), layers.Dropout(0.1), layers.batch_norm()]
     ),
+    layers.Conditioned(
+        layers.Stack([keras.layers.Flatten()]), layers.dense_stack((4, 2))
+    ),
 ]
 
 
@@ -152,3 +155,12 @@ def test_affine_is_batch_norm_whose_statistics_never_moved():
     np.testing.assert_allclose(
         affine(inputs), norm(inputs, training=False), rtol=1e-5, atol=1e-6
     )
+
+
+def test_a_conditioned_head_sees_features_and_label():
+    trunk = layers.Stack([keras.layers.Flatten()])
+    head = layers.Stack([keras.layers.Dense(1, kernel_initializer="ones")])
+    layer = layers.Conditioned(trunk, head)
+    image = tf.ones([2, 2, 2, 1])
+    label = tf.constant([[0.0, 1.0, 10.0], [0.0, 0.0, 0.5]])
+    np.testing.assert_allclose(layer(image, label), [[15.0], [4.5]])

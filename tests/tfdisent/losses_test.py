@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tfdisent import losses
@@ -76,3 +77,33 @@ def test_donsker_varadhan_of_a_gaussian():
     np.testing.assert_allclose(
         bound, -0.5 * np.log(1 - correlation**2), atol=0.02
     )
+
+
+def test_label_cross_entropy_by_hand():
+    label = np.eye(10, dtype=np.float32)[[0, 3]]
+    # Uninformed logits: n ln 2, 6.93 nats for ten classes.
+    found = losses.label_cross_entropy(label, tf.zeros([2, 10]))
+    np.testing.assert_allclose(found, [10 * np.log(2)] * 2, rtol=1e-6)
+    logits = np.linspace(-3, 3, 20).reshape(2, 10)
+    chance = 1 / (1 + np.exp(-logits))
+    # Equation (5) of seed 003, with the sign its text asks for.
+    printed = label * np.log(chance) + (1 - label) * np.log(1 - chance)
+    np.testing.assert_allclose(
+        losses.label_cross_entropy(label, tf.constant(logits, tf.float32)),
+        -printed.sum(axis=1),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "gap"), [(0, 4.0), (25, 0.25), (50, 4.5), (100, 13.0), (999, 13.0)]
+)
+def test_capacity_gap_follows_its_ramp(step, gap):
+    kl = tf.constant([3.0, 5.0])
+    found = losses.capacity_gap(kl, 17.0, tf.constant(step, tf.int64), 100)
+    np.testing.assert_allclose(found, gap, rtol=1e-6)
+
+
+def test_capacity_without_a_ramp_is_there_at_once():
+    found = losses.capacity_gap(tf.constant([3.0]), 5.0, 1, 0)
+    np.testing.assert_allclose(found, 2.0)

@@ -97,6 +97,10 @@ def test_heads_are_float32_under_mixed_precision(narrow_ali):
             networks.ladder_encoder((32, 32, 1), 4)(image),
             networks.ladder_decoder((32, 32, 1), 4)(tf.zeros([1, 4])),
             networks.code_critic(4, 8)(tf.zeros([1, 4])),
+            networks.mlp_encoder((32, 32, 1), 4)(image),
+            networks.mlp_decoder((32, 32, 1), 4)(tf.zeros([1, 4])),
+            networks.label_encoder((32, 32, 1), 4, 2)(image, tf.ones([1, 2])),
+            networks.label_decoder((64, 64, 1), 4)(tf.zeros([1, 4])),
             networks.ali_encoder((32, 32, 1), 4)(image),
             networks.ali_generator((32, 32, 1), 4)(tf.zeros([1, 4])),
             networks.ali_critic_dense(4, (8,), 0.01, output=1)(
@@ -105,7 +109,7 @@ def test_heads_are_float32_under_mixed_precision(narrow_ali):
         ]
     finally:
         keras.config.set_dtype_policy("float32")
-    assert [o.dtype for o in outputs] == [tf.float32] * 8
+    assert {o.dtype for o in outputs} == {tf.float32}
 
 
 @pytest.mark.parametrize(
@@ -133,4 +137,36 @@ def test_ali_initialisation_and_norm(narrow_ali):
     assert not encoder.blocks[0].use_bias
     assert not any(
         isinstance(b, keras.layers.BatchNormalization) for b in plain.blocks
+    )
+
+
+def test_mlp_networks_mirror_each_other():
+    shape = (28, 28, 1)
+    encoder, decoder = (
+        networks.mlp_encoder(shape, 6),
+        networks.mlp_decoder(shape, 3),
+    )
+    sizes = [
+        [v.shape for v in network.trainable_variables[::2]]
+        for network in (encoder, decoder)
+    ]
+    assert sizes == [
+        [(784, 400), (400, 400), (400, 6)],
+        [(3, 400), (400, 400), (400, 784)],
+    ]
+    assert decoder(encoder(tf.zeros([2, *shape]))[:, :3]).shape == (2, *shape)
+
+
+@pytest.mark.parametrize("side", [28, 64])
+def test_label_networks(side):
+    shape = (side, side, 3)
+    images = testing.random_images(shape, 2)
+    plain = networks.label_encoder(shape, 7)
+    assert plain(images).shape == (2, 7)
+    encoder = networks.label_encoder(shape, 7, label_size=3)
+    first, second = (encoder(images, tf.eye(3)[i : i + 2]) for i in (0, 1))
+    assert np.all(np.abs(first - second) > 0)
+    assert networks.label_decoder(shape, 5)(tf.zeros([2, 5])).shape == (
+        2,
+        *shape,
     )

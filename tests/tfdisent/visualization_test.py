@@ -429,3 +429,61 @@ def test_tsne_of_parts_stand_side_by_side():
 def test_tsne_refuses_too_few():
     with pytest.raises(ValueError, match="needs 4 codes"):
         visualization.tsne(np.eye(3), np.arange(3))
+
+
+# ---- traversals of several classes ------------------------------------------
+
+
+class Labelled(Palette):
+    """Colours that a label may be given for; it changes nothing."""
+
+    takes_label = True
+
+    def encode(self, image, label):
+        assert len(label) == len(image)
+        return super().encode(image)
+
+
+@pytest.mark.parametrize("by", ["entry", "class"])
+def test_class_traversal_holds_every_value(by):
+    model = Labelled(side=40)
+    images = plain([0.2, 0.4, 0.6], [0.8, 0.0, 1.0], side=40)
+    picture = visualization.class_traversal(
+        model, images, [3, 7], "warm", by=by, steps=3, span=1.0
+    )
+    red = np.argwhere(np.all(picture == visualization.RED, axis=-1))
+    green = np.argwhere(np.all(picture == visualization.GREEN, axis=-1))
+    assert len(red) == len(green) > 0
+    top, left = red.min(axis=0)
+    # Cells and their boxes, and the gap between original and reconstruction.
+    pitch = green[:, 1].min() - left - GAP
+    assert (pitch - 2 * visualization.BOX) % 40 == 0
+
+    def colour(row, column):
+        gaps = GAP * min(column, 2)
+        across = left + pitch // 2 + column * pitch + gaps
+        return picture[top + pitch // 2 + row * pitch, across]
+
+    def pixel(red, green, blue):
+        return visualization.to_pixels(
+            np.full((1, 1, 3), [red, green, blue], np.float32)
+        )[0, 0]
+
+    np.testing.assert_array_equal(colour(0, 0), pixel(0.2, 0.4, 0.6))
+    np.testing.assert_array_equal(colour(0, 1), pixel(0.2, 0.4, 0.6))
+    # The first entry goes from -span (clipped) over 0 to span.
+    for column, value in ((2, 0.0), (3, 0.0), (4, 1.0)):
+        np.testing.assert_array_equal(colour(0, column), pixel(value, 0.4, 0.6))
+    if by == "entry":
+        np.testing.assert_array_equal(colour(1, 0), pixel(0.8, 0.0, 1.0))
+        np.testing.assert_array_equal(colour(1, 4), pixel(1.0, 0.0, 1.0))
+    else:
+        np.testing.assert_array_equal(colour(1, 0), pixel(0.2, 0.4, 0.6))
+        np.testing.assert_array_equal(colour(1, 4), pixel(0.2, 1.0, 0.6))
+
+
+def test_class_traversal_refuses_another_layout():
+    with pytest.raises(ValueError, match="'rows'"):
+        visualization.class_traversal(
+            Labelled(), plain([0, 0, 0]), [0], "warm", by="rows"
+        )

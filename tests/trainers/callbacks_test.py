@@ -117,3 +117,20 @@ def test_unlabelled_images_of_another_size_are_fitted(tmp_path):
     draw(testing.tiny_model("fden"), split, tmp_path, steps=(1,))
     names = {tag for tag, _ in tags(tmp_path / "logs")}
     assert names == {"reconstructions", "traversal", "swaps", "translation"}
+
+
+def test_a_model_of_labels_draws_codes_over_classes(tmp_path):
+    draw(testing.tiny_model("class_vae"), labelled(), tmp_path, steps=(1,))
+    names = {tag for tag, _ in tags(tmp_path / "logs")}
+    assert names == {
+        *("reconstructions", "traversal", "swaps", "samples", "translation"),
+        *("tsne", "class_transfer"),
+        *(
+            f"{part}_{what}"
+            for part in ("generic", "specific")
+            for what in ("by_entry", "by_class", "widest")
+        ),
+    }
+    draw(testing.tiny_model("cvae"), labelled(), tmp_path / "2", steps=(1,))
+    names = {tag for tag, _ in tags(tmp_path / "2" / "logs")}
+    assert {"z_by_entry", "z_by_class", "class_transfer", "swaps"} <= names

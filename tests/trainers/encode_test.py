@@ -77,3 +77,39 @@ def test_nothing_is_left_behind_by_an_error(run, folder, tmp_path):
 def test_a_folder_without_a_run(folder, tmp_path):
     with pytest.raises(InputError, match="no run directory"):
         encode.encode(tmp_path, folder, tmp_path / "codes.npz")
+
+
+@pytest.fixture(scope="module")
+def labelled_run(tmp_path_factory):
+    import tensorflow as tf
+
+    directory = tmp_path_factory.mktemp("labelled")
+    config = configuration.build(
+        "cvae", "digits", settings=["steps=1", "latent_dim=3", "batch_size=8"]
+    )
+    strategy = tf.distribute.get_strategy()
+    train.train_images(config, directory, data.load("digits"), strategy)
+    return directory
+
+
+def test_labels_go_in_and_come_out(labelled_run, tmp_path):
+    images = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    labels = np.array([9, 0, 4])
+    np.savez(tmp_path / "in.npz", images=images, labels=labels)
+    encode.encode(labelled_run, tmp_path / "in.npz", tmp_path / "out.npz")
+    stored = np.load(tmp_path / "out.npz")
+    np.testing.assert_array_equal(stored["label"], labels)
+    expected = rundir.load_model(labelled_run).encode(images, labels)
+    np.testing.assert_allclose(stored["z"], expected["z"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [({}, "has none"), ({"labels": [0, 10, 3]}, "labels from 0 to 10")],
+)
+def test_labels_that_do_not_fit(labelled_run, tmp_path, labels, message):
+    images = np.zeros((3, 28, 28, 1), np.float32)
+    np.savez(tmp_path / "in.npz", images=images, **labels)
+    with pytest.raises(InputError, match=message) as error:
+        encode.encode(labelled_run, tmp_path / "in.npz", tmp_path / "out.npz")
+    assert "\n" not in str(error.value)

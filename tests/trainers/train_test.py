@@ -247,3 +247,21 @@ def test_progress_says_rate_and_time_left():
     assert "steps/s" in lines[1]
     assert "left" in lines[1]
     assert lines[1].endswith("loss 0.5")
+
+
+def test_validation_images_leave_the_training_set(digits):
+    config = tiny(1, "evaluation_split=validation")
+    fitted, scored = train.training_splits(config, digits, frozenset())
+    whole = digits.splits["train"]
+    assert len(scored) == round(len(whole) / 10)
+    assert len(fitted) + len(scored) == len(whole)
+    assert not set(fitted.indices) & set(scored.indices)
+    _, test = train.training_splits(tiny(1), digits, frozenset())
+    assert test is digits.splits["test"]
+
+
+def test_a_model_of_labels_wants_labels(digits):
+    config = configuration.build("class_vae", "sprites")
+    bare = dataclasses.replace(digits, num_classes=None)
+    with pytest.raises(InputError, match="'digits' has no labels"):
+        train.training_splits(config, bare, frozenset({"label"}))

@@ -13,6 +13,8 @@ MODELS = {
     "beta_tcvae": "tfdisent.models.beta_tcvae:BetaTCVAE",
     "beta_vae": "tfdisent.models.beta_vae:BetaVAE",
     "factor_vae": "tfdisent.models.factor_vae:FactorVAE",
+    "class_vae": "tfdisent.models.class_vae:ClassVAE",
+    "cvae": "tfdisent.models.cvae:CVAE",
     "fden": "tfdisent.models.fden:FDEN",
 }
 

@@ -22,7 +22,7 @@ class BetaTCVAE(flat_vae.FlatVAE):
       beta: weight of the total correlation.
       estimator: of q(z): `"mss"`, minibatch stratified sampling, or `"mws"`,
         minibatch-weighted sampling, biased for small batches.
-      network: `"conv"`, `"burgess"` or `"ladder"`.
+      network: `"conv"`, `"burgess"`, `"ladder"` or `"mlp"`.
       likelihood: `"bernoulli"` or `"gaussian"` (unit variance) pixels.
       learning_rate: of Adam.
       data_size: N, images in the training set; see `VAE`.

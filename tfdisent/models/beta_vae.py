@@ -21,7 +21,7 @@ class BetaVAE(flat_vae.FlatVAE):
       capacity: nats that C reaches; 0 for the form with beta.
       gamma: weight of |KL - C|.
       capacity_steps: over which C grows from 0.
-      network: `"conv"`, `"burgess"` or `"ladder"`.
+      network: `"conv"`, `"burgess"`, `"ladder"` or `"mlp"`.
       likelihood: `"bernoulli"` or `"gaussian"` (unit variance) pixels.
       learning_rate: of Adam.
       data_size: N, images in the training set; see `VAE`.

@@ -20,7 +20,7 @@ class FactorVAE(flat_vae.FlatVAE):
       gamma: weight of the total correlation.
       critic_width: of the critic's six hidden layers.
       critic_learning_rate: of the critic's Adam.
-      network: `"conv"`, `"burgess"` or `"ladder"`.
+      network: `"conv"`, `"burgess"`, `"ladder"` or `"mlp"`.
       likelihood: `"bernoulli"` or `"gaussian"` (unit variance) pixels.
       learning_rate: of Adam.
       data_size: N, images in the training set; see `VAE`.

@@ -15,8 +15,9 @@ class FlatVAE(vae.VAE):
       image_shape: `(32, 32, C)` or `(64, 64, C)`.
       latent_dim: size of `z`.
       regularisers: list of `Regulariser`, the KL among them.
-      network: `"conv"` (Locatello et al.), `"burgess"` (Burgess et al.) or
-        `"ladder"` (seed 001's trunk and deepest ladder).
+      network: `"conv"` (Locatello et al.), `"burgess"` (Burgess et al.),
+        `"ladder"` (seed 001's trunk and deepest ladder) or `"mlp"` (the
+        perceptrons of seed 003).
       likelihood, learning_rate, data_size, seed: see `VAE`.
     """
 

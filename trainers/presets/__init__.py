@@ -5,11 +5,14 @@ own entry and then for the model's `"any"`.
 """
 
 from tfdisent.errors import InputError
+from trainers.presets import class_vae
 from trainers.presets import fden
 
 PRESETS = {
     "ali": {"any": fden.ALI_PRESETS},
     "autoencoder": {"any": fden.AUTOENCODER_PRESETS},
+    "class_vae": class_vae.PRESETS,
+    "cvae": class_vae.CVAE_PRESETS,
     "fden": fden.PRESETS,
 }
 
