@@ -14,6 +14,9 @@ MODELS = {
     "beta_vae": "tfdisent.models.beta_vae:BetaVAE",
     "factor_vae": "tfdisent.models.factor_vae:FactorVAE",
     "fden": "tfdisent.models.fden:FDEN",
+    "jacobian_vae": "tfdisent.models.jacobian_vae:JacobianVAE",
+    "pro_vlae": "tfdisent.models.pro_vlae:ProVLAE",
+    "vlae": "tfdisent.models.vlae:VLAE",
 }
 
 

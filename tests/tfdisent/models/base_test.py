@@ -12,6 +12,9 @@ MODELS = (
     "beta_vae",
     "factor_vae",
     "beta_tcvae",
+    "vlae",
+    "pro_vlae",
+    "jacobian_vae",
     "ali",
     "fden",
     "matching",
@@ -270,6 +273,10 @@ MIRRORED = {
     "beta_vae": {},
     "factor_vae": {},
     "beta_tcvae": {"data_size": 100},
+    "vlae": {},
+    # Over all stages in the five steps below.
+    "pro_vlae": {"schedule_steps": 5},
+    "jacobian_vae": {"schedule_steps": 4},
     "ali": {"norm": None},
     "fden": {"norm": None, "dropout": 0.2},
 }
