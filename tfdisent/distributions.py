@@ -42,12 +42,23 @@ def kl_to_standard_normal(posterior):
     return tfd.kl_divergence(entries, tfd.Normal(loc=0.0, scale=1.0))
 
 
+class _Bernoulli(tfd.Bernoulli):
+    """A Bernoulli whose log-probability takes one softplus, not two.
+
+    There is one a pixel, and it is a good part of a small VAE's step.
+    """
+
+    def _log_prob(self, event):
+        logits = self.logits_parameter()
+        return event * logits - tf.math.softplus(logits)
+
+
 def bernoulli(logits):
     """Independent pixels in {0, 1} or [0, 1]; event shape `[H, W, C]`."""
     return tfd.Independent(
         # As integers, which is TFP's default, pixels of an array would be
         # truncated to 0 on the way in.
-        tfd.Bernoulli(logits=tf.cast(logits, tf.float32), dtype=tf.float32),
+        _Bernoulli(logits=tf.cast(logits, tf.float32), dtype=tf.float32),
         reinterpreted_batch_ndims=3,
     )
 

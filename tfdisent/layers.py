@@ -95,6 +95,45 @@ class Affine(keras.layers.Layer):
         return input_shape
 
 
+@keras.saving.register_keras_serializable("tfdisent")
+class GatedSum(keras.layers.Layer):
+    """own + gate * added, a learned gate an entry (VLAE's own code).
+
+    Call arguments:
+      inputs: a pair (added, own), both `[B, n]`.
+    """
+
+    def build(self, input_shape):
+        self.gate = self.add_weight(
+            shape=(input_shape[0][-1],),
+            initializer=keras.initializers.Constant(0.1),
+            name="gate",
+        )
+
+    def call(self, inputs):
+        added, own = inputs
+        return own + tf.cast(self.gate, own.dtype) * added
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[1]
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class BoundedSpread(keras.layers.Layer):
+    """Makes the second half of `[B, 2 d]` the log variance it stands for.
+
+    The standard deviation is sigmoid(.) + 0.001 (VLAE's own code).
+    """
+
+    def call(self, inputs):
+        mean, raw = tf.split(inputs, 2, axis=-1)
+        log_variance = 2 * tf.math.log(tf.sigmoid(raw) + 1e-3)
+        return tf.concat([mean, log_variance], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
 @tf.custom_gradient
 def reverse_gradient(inputs):
     """Identity whose gradient is negated (Ganin et al., JMLR 2016)."""

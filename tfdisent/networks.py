@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 import keras
+import tensorflow as tf
 
 from tfdisent import layers
 
@@ -109,10 +110,17 @@ class Level(NamedTuple):
 
 
 class Ladder(NamedTuple):
-    """The blocks of a ladder network: levels from the shallowest on."""
+    """The blocks of a ladder network.
+
+    Attributes:
+      activation: of every block.
+      levels: from the shallowest on.
+      log_variances: the range that the KL sees them in, or None.
+    """
 
     activation: str
     levels: tuple
+    log_variances: tuple | None = None
 
 
 # By number of levels: seed 001's networks for dSprites, 3D Shapes and (at
@@ -129,6 +137,7 @@ LADDERS = {
             Level(256, ((256, 2), (512, 2)), (), (), 512, ((512, 1), (256, 2))),
             Level(512, (), (1024, 1024), (1024, 1024), 512, ()),
         ),
+        log_variances=(-100.0, 3.0),
     ),
 }
 NORMS = {
@@ -213,6 +222,115 @@ def ladder_pixels(channels):
     ]
 
 
+@keras.saving.register_keras_serializable("tfdisent")
+class LadderNetwork(keras.layers.Layer):
+    """A code a level, inferred from and decoded at several depths.
+
+    h_l = f_l^e(h_(l-1)), h_0 the image; mu_l and sigma_l of gain_l h_l; the
+    way back g_l = f_l^d([gain_l m_l(z_l); g_(l+1)]) (seed 001, eq. 4-9).
+
+    Args:
+      trunk: layers f_1^e .. f_L^e.
+      heads: layers, h_l to mean and log variance, `[B, 2 d]`.
+      maps: layers m_1 .. m_(L-1), and the start of f_L^d.
+      joins: layers of [m_l(z_l), g_(l+1)], for the levels below L.
+      ups: layers f_1^d .. f_L^d behind them.
+      pixels: layer f_0^d, g_1 to logits.
+    """
+
+    def __init__(self, trunk, heads, maps, joins, ups, pixels, **kwargs):
+        super().__init__(**kwargs)
+        self.trunk, self.heads = trunk, heads
+        self.maps, self.joins, self.ups = maps, joins, ups
+        self.pixels = pixels
+        self.built = True
+
+    def infer(self, image, gains=None, training=False):
+        """Mean and log variance of every level.
+
+        Args:
+          image: `[B, H, W, C]`.
+          gains: scalars, one a level; None for ones.
+          training: whether batch statistics are used and updated.
+
+        Returns:
+          A list of float32 `[B, 2 d]`, the shallowest level first.
+        """
+        features, parameters = image, []
+        for level, (block, head) in enumerate(
+            zip(self.trunk, self.heads, strict=True)
+        ):
+            features = block(features, training=training)
+            seen = _amplified(features, gains, level)
+            parameters.append(head(seen, training=training))
+        return parameters
+
+    def generate(self, codes, gains=None, training=False):
+        """Logits `[B, H, W, C]` of a code `[B, d]` a level."""
+        *above, deepest = range(len(codes))
+        features = self.maps[deepest](codes[deepest], training=training)
+        features = self.ups[deepest](features, training=training)
+        for level in reversed(above):
+            added = self.maps[level](codes[level], training=training)
+            added = _amplified(added, gains, level)
+            features = self.joins[level]([added, features])
+            features = self.ups[level](features, training=training)
+        return self.pixels(features, training=training)
+
+
+def _amplified(features, gains, level):
+    if gains is None:
+        return features
+    return tf.cast(gains[level], features.dtype) * features
+
+
+def ladder_network(image_shape, z_dim, levels=3, norm="affine", name=None):
+    """Seed 001's network: a `LadderNetwork` of codes `[B, z_dim]`.
+
+    Args:
+      image_shape: `(H, W, C)`, 32x32 or 64x64.
+      z_dim: entries of every level.
+      levels: of `LADDERS`.
+      norm: of `NORMS`.
+      name: of the network.
+
+    Raises:
+      ValueError: no such number of levels, or norm.
+    """
+    if levels not in LADDERS or norm not in NORMS:
+        raise ValueError(
+            f"levels must be one of {list(LADDERS)}, norm one of "
+            f"{list(NORMS)}. Received: levels={levels}, norm={norm!r}"
+        )
+    spec, counts = LADDERS[levels], range(1, levels + 1)
+    side, channels = image_shape[0], image_shape[-1]
+    trunk, heads, shape = [], [], (None, *image_shape)
+    for level in counts:
+        trunk.append(_stack(ladder_trunk(spec, level, norm), shape))
+        shape = trunk[-1].compute_output_shape(shape)
+        heads.append(_stack(ladder_head(spec, level, 2 * z_dim, norm), shape))
+    maps = [
+        _stack(ladder_map(spec, level, side, norm), (None, z_dim))
+        for level in counts
+    ]
+    joins = [keras.layers.Concatenate() for _ in counts[:-1]]
+    ups = [None] * levels
+    for level in reversed(counts):
+        own = maps[level - 1].compute_output_shape((None, z_dim))
+        if level < levels:
+            own = joins[level - 1].compute_output_shape([own, shape])
+        ups[level - 1] = _stack(ladder_up(spec, level, norm), own)
+        shape = ups[level - 1].compute_output_shape(own)
+    pixels = _stack(ladder_pixels(channels), shape)
+    return LadderNetwork(trunk, heads, maps, joins, ups, pixels, name=name)
+
+
+def _stack(blocks, input_shape):
+    stack = layers.Stack(blocks)
+    stack.build(input_shape)
+    return stack
+
+
 def ladder_encoder(image_shape, outputs, levels=3, norm="affine", name=None):
     """The trunk of a ladder network and its deepest ladder alone.
 
@@ -244,6 +362,108 @@ def ladder_decoder(image_shape, inputs, levels=3, norm="affine", name=None):
         blocks += ladder_up(spec, level, norm)
     blocks += ladder_pixels(image_shape[-1])
     return built(layers.Stack(blocks, name=name), (inputs,))
+
+
+# ---- VLAE's own network for MNIST (Zhao et al., ICML 2017, and its code) ----
+
+
+def _original_block(block, activation="leaky_relu"):
+    norm = keras.layers.BatchNormalization()
+    return [block, norm, layers.activation(activation, 0.1)]
+
+
+def _original_weights():
+    return keras.initializers.RandomNormal(stddev=0.02)
+
+
+def _original_dense(width, activation="leaky_relu"):
+    return _original_block(
+        keras.layers.Dense(width, kernel_initializer=_original_weights()),
+        activation,
+    )
+
+
+def original_ladder(image_shape, z_dim, width=1024, name=None):
+    """The `LadderNetwork` of three levels that VLAE's authors use for MNIST.
+
+    Batch normalisation before every activation of a hidden layer, weights
+    N(0, 0.02^2); the code is added through a gate; every head sees what its
+    own layers make of the level below, the first one of the image itself.
+
+    Args:
+      image_shape: `(H, W, C)`, sides divisible by 4.
+      z_dim: entries of every level.
+      width: of the dense layers.
+      name: of the network.
+    """
+    side, channels = image_shape[0] // 4, image_shape[-1]
+    linear = keras.layers.Dense
+
+    def convolutions():
+        return [
+            block
+            for filters in (64, 128)
+            for block in _original_block(
+                keras.layers.Conv2D(
+                    filters,
+                    4,
+                    2,
+                    padding="same",
+                    kernel_initializer=_original_weights(),
+                )
+            )
+        ] + [keras.layers.Flatten()]
+
+    def two(activation="leaky_relu"):
+        return [
+            *_original_dense(width, activation),
+            *_original_dense(width, activation),
+        ]
+
+    def head():
+        return [
+            linear(2 * z_dim, dtype="float32"),
+            layers.BoundedSpread(dtype="float32"),
+        ]
+
+    image, hidden, code = (None, *image_shape), (None, width), (None, z_dim)
+    trunk = [
+        _stack([], image),
+        _stack([*convolutions(), linear(width)], image),
+        _stack([*two(), linear(width)], hidden),
+    ]
+    heads = [
+        _stack([*convolutions(), *head()], image),
+        _stack([*two(), *head()], hidden),
+        _stack([*two(), *head()], hidden),
+    ]
+    maps = [
+        _stack(_original_dense(width), code),
+        _stack(_original_dense(width, "relu"), code),
+        _stack([*two("relu"), linear(width)], code),
+    ]
+    joins = [layers.GatedSum(), layers.GatedSum()]
+    for join in joins:
+        join.build([hidden, hidden])
+    up = keras.layers.Conv2DTranspose(
+        64, 4, 2, padding="same", kernel_initializer=_original_weights()
+    )
+    ups = [
+        _stack(
+            [
+                *_original_dense(side * side * 128, "relu"),
+                keras.layers.Reshape((side, side, 128)),
+                *_original_block(up),
+            ],
+            hidden,
+        ),
+        _stack([*two("relu"), linear(width)], hidden),
+        _stack([], hidden),
+    ]
+    pixels = _stack(
+        ladder_pixels(channels), ups[0].compute_output_shape(hidden)
+    )
+    return LadderNetwork(trunk, heads, maps, joins, ups, pixels, name=name)
 
 
 # ---- flat VAEs -------------------------------------------------------------

@@ -40,6 +40,19 @@ TINY = {
     "class_vae": {"latent_dim": 3, "num_classes": 4},
     "cvae": {"latent_dim": 3, "num_classes": 4},
     "fden": {},
+    "jacobian_vae": {
+        "z_dim": 2,
+        "students": 1,
+        "image_shape": (32, 32, 1),
+        "schedule_steps": 4,
+    },
+    "pro_vlae": {
+        "z_dim": 2,
+        "image_shape": (32, 32, 1),
+        "schedule_steps": 6,
+        "fade_steps": 1,
+    },
+    "vlae": {"z_dim": 2, "image_shape": (32, 32, 1)},
 }
 
 

@@ -32,6 +32,9 @@ class RunConfig:
       log_every: steps between lines of progress and TensorBoard scalars.
       checkpoint_every: steps between checkpoints.
       image_every: steps between pictures; 0 draws them at the end only.
+      traversal_steps: images of every traversal.
+      traversal_span: traversals go from minus this to this; 0 takes the range
+        of the codes, 2.5 from the prior.
       ways, shots, queries: of training episodes.
       jitters: jittered copies of every training image whose codes join the
         episodes of a model on a backbone.
@@ -64,6 +67,8 @@ class RunConfig:
     log_every: int = 100
     checkpoint_every: int = 500
     image_every: int = 2_000
+    traversal_steps: int = 9
+    traversal_span: float = 0.0
     ways: int = 5
     shots: int = 1
     queries: int = 1
@@ -186,6 +191,55 @@ class CVAEConfig(RunConfig):
 
 
 @dataclasses.dataclass(frozen=True)
+class VLAEConfig(VAEConfig):
+    z_dim: int = 3
+    levels: int = 3
+    network: str = "ladder"
+    beta: float = 1.0
+    warm_up: int = 0
+    norm: str | None = "affine"
+
+    choices = {
+        "likelihood": ("bernoulli", "gaussian", "laplace"),
+        "levels": (3, 4),
+        "network": ("ladder", "original"),
+        "norm": ("affine", "batch", None),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class ProVLAEConfig(VAEConfig):
+    z_dim: int = 3
+    levels: int = 3
+    beta: float = 1.0
+    gamma: float = 0.5
+    fade_steps: int | None = None
+    norm: str | None = "affine"
+
+    passed = ("seed", "schedule_steps")
+    choices = VAEConfig.choices | {
+        "levels": (3, 4),
+        "norm": ("affine", "batch", None),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class JacobianVAEConfig(VAEConfig):
+    z_dim: int = 3
+    students: int = 2
+    beta: float = 1.0
+    code_weight: float = 0.25
+    jacobian_weight: float = 0.1
+    covariance_weight: float = 1e-3
+    decay: float = 1e-6
+    network: str = "conv"
+    learning_rate: float = 3e-4
+
+    passed = ("seed", "schedule_steps")
+    choices = FlatVAEConfig.choices
+
+
+@dataclasses.dataclass(frozen=True)
 class FDENConfig(RunConfig):
     batch_size: int = 16
     alignment: str = "relation"
@@ -209,6 +263,9 @@ CONFIGS = {
     "class_vae": ClassVAEConfig,
     "cvae": CVAEConfig,
     "fden": FDENConfig,
+    "jacobian_vae": JacobianVAEConfig,
+    "pro_vlae": ProVLAEConfig,
+    "vlae": VLAEConfig,
 }
 
 _RUN_FIELDS = {field.name for field in dataclasses.fields(RunConfig)}
@@ -338,6 +395,11 @@ def checked(config):
     positive = ("steps", "batch_size", "log_every", "checkpoint_every")
     positive += ("ways", "shots", "queries", "eval_episodes")
     positive += ("classifier_steps",)
+    if config.traversal_steps < 2:
+        raise InputError(
+            f"traversal_steps must be at least 2. Received "
+            f"{config.traversal_steps}."
+        )
     for name in positive:
         if getattr(config, name, 1) < 1:
             raise InputError(

@@ -16,6 +16,9 @@ MODELS = {
     "class_vae": "tfdisent.models.class_vae:ClassVAE",
     "cvae": "tfdisent.models.cvae:CVAE",
     "fden": "tfdisent.models.fden:FDEN",
+    "jacobian_vae": "tfdisent.models.jacobian_vae:JacobianVAE",
+    "pro_vlae": "tfdisent.models.pro_vlae:ProVLAE",
+    "vlae": "tfdisent.models.vlae:VLAE",
 }
 
 

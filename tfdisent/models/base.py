@@ -238,6 +238,7 @@ class PartsModel(StepModel):
       sample: None, or a method `sample(seed)`: int32 `[B, 2]` -> images from
         the prior, each row independent of the others.
       posterior: None, or a method `posterior(image)` -> {part: distribution}.
+      stage_ends: the steps at which stages of training end.
 
     Attributes:
       parts: {name: shape without batch}, in order.
@@ -249,6 +250,7 @@ class PartsModel(StepModel):
     reconstructs = True
     sample = None
     posterior = None
+    stage_ends = ()
 
     def __init__(self, image_shape, seed=0, **kwargs):
         super().__init__(image_shape, seed, **kwargs)
@@ -280,6 +282,18 @@ class PartsModel(StepModel):
         raise NotImplementedError
 
     # ---- what follows from it --------------------------------------------
+
+    @property
+    def groups(self):
+        """{name: (part, entries)}: codes that pictures show together.
+
+        Every part of rank 1 by default.
+        """
+        return {
+            name: (name, list(range(shape[0])))
+            for name, shape in self.parts.items()
+            if len(shape) == 1
+        }
 
     def call(self, image, training=False):
         """Reconstructions; Keras asks for it, `encode` and `decode` are it."""

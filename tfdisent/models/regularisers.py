@@ -64,14 +64,25 @@ class Regulariser(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfdisent")
 class WeightedKL(Regulariser):
-    """beta KL(q(z|x) || p(z)): beta-VAE (Higgins et al., ICLR 2017, eq. 4)."""
+    """beta KL(q(z|x) || p(z)): beta-VAE (Higgins et al., ICLR 2017, eq. 4).
 
-    def __init__(self, beta=1.0, **kwargs):
+    Args:
+      beta: its weight.
+      warm_up: steps after which the weight has come within 1/e of beta, as
+        1 - exp(-step / warm_up) (VLAE's own code); 0 for a constant.
+    """
+
+    def __init__(self, beta=1.0, warm_up=0, **kwargs):
         super().__init__(**kwargs)
         self.beta = beta
+        self.warm_up = warm_up
 
     def penalty(self, vae, run):
-        return Penalty(self.beta * total_kl(run))
+        weight = self.beta
+        if self.warm_up:
+            step = tf.cast(vae.step.value, tf.float32)
+            weight *= 1 - tf.exp(-step / self.warm_up)
+        return Penalty(weight * total_kl(run))
 
 
 @keras.saving.register_keras_serializable("tfdisent")
@@ -97,6 +108,23 @@ class CapacityKL(Regulariser):
         capacity = self.capacity * tf.minimum(1.0, done)
         excess = tf.abs(total_kl(run) - capacity)
         return Penalty(self.gamma * excess, {"capacity": capacity})
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class StagedKL(Regulariser):
+    """beta KL of the levels in use, gamma KL of those that wait (pro-VLAE).
+
+    Seed 001, eq. 8, 10 and 11; `vae.waiting()` says which wait.
+    """
+
+    def __init__(self, beta=1.0, gamma=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.beta = beta
+        self.gamma = gamma
+
+    def penalty(self, vae, run):
+        weights = tf.where(vae.waiting(), self.gamma, self.beta)
+        return Penalty(tf.reduce_sum(weights * tf.stack(mean_kl(run))))
 
 
 @keras.saving.register_keras_serializable("tfdisent")
@@ -167,10 +195,101 @@ class CriticTC(Regulariser):
         return joined(codes)
 
 
+@keras.saving.register_keras_serializable("tfdisent")
+class JacobianSupervision(Regulariser):
+    """Holds a student to its teacher (Lezama, ICLR 2019; specs: seed 001).
+
+    With T and S the decoders, z_T and z_f the means of the teacher's entries
+    by teacher and student, z_n those of the student's new entries, and ' a
+    permutation of the batch:
+
+        code_weight mean (z_T - z_f)^2
+        + jacobian_weight mean [T(z_T) - T(z_T') - S(z_n, z_f) + S(z_n, z_f')]^2
+        + covariance_weight ||cov(z_n, z_f)||_F
+
+    Means are over entries, or pixels, and the batch; nothing of it in stage 0.
+    """
+
+    tracked = ("code_distance", "jacobian_distance", "covariance")
+
+    def __init__(
+        self, code_weight, jacobian_weight, covariance_weight, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.code_weight = code_weight
+        self.jacobian_weight = jacobian_weight
+        self.covariance_weight = covariance_weight
+
+    def penalty(self, vae, run):
+        kept = vae.mask(vae.stage() - 1)
+        taught, mean = vae.teach(run.image), run.posterior["z"].mean()
+        off = tf.reduce_sum(kept * tf.square(taught - mean), axis=-1)
+        code = tf.reduce_mean(off) / tf.maximum(tf.reduce_sum(kept), 1.0)
+
+        everyone = noise.gather(mean)
+        centred = everyone - tf.reduce_mean(everyone, axis=0)
+        products = tf.matmul(
+            centred * (1 - kept), centred * kept, transpose_a=True
+        ) / tf.cast(tf.shape(everyone)[0], tf.float32)
+        # The root has no slope at 0.
+        covariance = tf.sqrt(tf.reduce_sum(tf.square(products)) + 1e-12)
+
+        order = noise.permutation(
+            noise.shape_of(mean)[0], noise.fold(run.seed, 3)
+        )
+        swapped = kept * tf.gather(everyone, order) + (1 - kept) * mean
+        others = tf.gather(noise.gather(taught), order)
+        # The decoders take half of the step: not where nobody is taught.
+        jacobian = tf.cond(
+            vae.stage() > 0,
+            lambda: _distance(vae, (taught, others), (mean, swapped)),
+            lambda: tf.constant(0.0),
+        )
+        value = (
+            self.code_weight * code
+            + self.jacobian_weight * jacobian
+            + self.covariance_weight * covariance
+        )
+        reports = dict(
+            zip(self.tracked, (code, jacobian, covariance), strict=True)
+        )
+        return Penalty(value, reports)
+
+
+def _distance(vae, taught, own):
+    """Mean squared gap between what a swap does to images by T and by S."""
+    teacher = _difference(vae.teacher_decoder, taught)
+    student = _difference(lambda z: vae.logits(z=z), own)
+    return tf.reduce_mean(tf.square(tf.stop_gradient(teacher) - student))
+
+
+def _difference(logits, codes):
+    """Images of the first codes minus those of the second."""
+    first, second = tf.split(tf.sigmoid(logits(tf.concat(codes, 0))), 2)
+    return first - second
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class WeightDecay(Regulariser):
+    """factor / 2 ||w||^2: Adam sees factor w in its gradient."""
+
+    def __init__(self, factor, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def penalty(self, vae, run):
+        norms = [tf.nn.l2_loss(v.value) for v in vae.variables_of("main")]
+        return Penalty(self.factor * tf.add_n(norms))
+
+
+def mean_kl(run):
+    """KL(q(z|x) || p(z)) of every part, means over the batch; scalars."""
+    return [tf.reduce_mean(tf.reduce_sum(kl, -1)) for kl in run.kl.values()]
+
+
 def total_kl(run):
     """KL(q(z|x) || p(z)) of all parts, mean over the batch; scalar."""
-    by_part = [tf.reduce_sum(kl, axis=-1) for kl in run.kl.values()]
-    return tf.reduce_mean(tf.add_n(by_part))
+    return tf.add_n(mean_kl(run))
 
 
 def joined(codes):

@@ -7,13 +7,20 @@ own entry and then for the model's `"any"`.
 from tfdisent.errors import InputError
 from trainers.presets import class_vae
 from trainers.presets import fden
+from trainers.presets import vae
 
 PRESETS = {
     "ali": {"any": fden.ALI_PRESETS},
     "autoencoder": {"any": fden.AUTOENCODER_PRESETS},
     "class_vae": class_vae.PRESETS,
     "cvae": class_vae.CVAE_PRESETS,
+    "beta_tcvae": vae.BETA_TCVAE,
+    "beta_vae": vae.BETA_VAE,
+    "factor_vae": vae.FACTOR_VAE,
     "fden": fden.PRESETS,
+    "jacobian_vae": vae.JACOBIAN_VAE,
+    "pro_vlae": vae.PRO_VLAE,
+    "vlae": vae.VLAE,
 }
 
 

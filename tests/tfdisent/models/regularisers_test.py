@@ -102,11 +102,12 @@ def test_the_vae_and_the_critic_each_descend_their_own_loss(factor):
     spare = testing.random_images((32, 32, 1), 6, seed=1)
     with tf.GradientTape(persistent=True) as tape:
         scalars, rivals = factor.objective(IMAGE, tf.constant([0, 7]), spare)
+        elbo = scalars["reconstruction"] + scalars["kl"]
     from_critic = tape.gradient(rivals["critic"], critic)
     assert all(np.any(g.numpy()) for g in from_critic)
     # The ELBO without the critic's word gives the encoder another gradient.
     with_critic = tape.gradient(scalars["loss"], main)
-    without = tape.gradient(scalars["reconstruction"] + scalars["kl"], main)
+    without = tape.gradient(elbo, main)
     encoder = len(factor.encoder.trainable_variables)
     for number, (one, two) in enumerate(zip(with_critic, without, strict=True)):
         moved = not np.allclose(one, two, rtol=1e-4, atol=1e-7)
@@ -138,9 +139,9 @@ def test_a_critic_that_knows_finds_the_total_correlation():
         optimizer.apply(gradients, regulariser.trainable_variables)
         return penalty.value
 
-    values = [step(batch(0.8), tf.constant([0, n])).numpy() for n in range(250)]
+    values = [step(batch(0.8), tf.constant([0, n])).numpy() for n in range(150)]
     exact = -0.5 * np.log(1 - 0.8**2)
-    np.testing.assert_allclose(np.mean(values[-50:]), exact, atol=0.12)
+    np.testing.assert_allclose(np.mean(values[-40:]), exact, atol=0.12)
 
 
 # ---- estimates of q(z) -----------------------------------------------------

@@ -1,0 +1,18 @@
+import pytest
+import tensorflow as tf
+
+from tfdisent.models import stages
+
+
+@pytest.mark.parametrize(
+    ("step", "stage"),
+    [(0, 0), (9, 0), (10, 1), (19, 1), (20, 2), (31, 2), (32, 2), (500, 2)],
+)
+def test_equal_stages_and_a_remainder(step, stage):
+    schedule = stages.Stages(3, 32)
+    assert int(schedule.at(tf.constant(step, tf.int64))) == stage
+    assert schedule.ends == [10, 20, 32]
+
+
+def test_without_a_schedule_all_stages_are_over():
+    assert int(stages.Stages(3, 0).at(tf.constant(0, tf.int64))) == 2

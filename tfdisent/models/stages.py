@@ -1,0 +1,34 @@
+"""Training in stages that follow the step: a stage is a mask, never a trace."""
+
+import tensorflow as tf
+
+
+class Stages:
+    """Equally long stages of a training run.
+
+    Args:
+      count: of stages.
+      schedule_steps: training steps of all of them; 0 for a model that is
+        past them.
+
+    Attributes:
+      length: steps of a stage; the last one has the remainder, too.
+      ends: the steps at which stages end.
+    """
+
+    def __init__(self, count, schedule_steps):
+        self.count = count
+        self.length = schedule_steps // count
+        ends = [self.start(s + 1) for s in range(count - 1)]
+        self.ends = [*ends, schedule_steps] if self.length else []
+
+    def start(self, stage):
+        """The step at which a stage starts."""
+        return stage * self.length
+
+    def at(self, step):
+        """The stage of a step: int32 scalar of an integer scalar."""
+        last = self.count - 1
+        if not self.length:
+            return tf.constant(last)
+        return tf.minimum(tf.cast(step // self.length, tf.int32), last)

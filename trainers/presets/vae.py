@@ -1,0 +1,142 @@
+"""The VAE family (seeds 001 and 004), set up to be compared.
+
+    python -m trainers.run --model=pro_vlae --dataset=shapes
+    python -m trainers.run --model=beta_vae --dataset=shapes --preset=ladder
+    python -m trainers.run --model=pro_vlae --dataset=mnist
+    python -m trainers.run --model=pro_vlae --dataset=shapes --preset=four
+
+`ladder` is seed 001's comparison: equal codes, steps, images a step and
+network for all of them. `paper` is that seed's own budget, `four` its network
+of four levels for photographs. What they reach and how long they take:
+docs/results.md.
+"""
+
+# Seed 001's comparison at a budget for two cores: 3 x 7,000 steps.
+_BUDGET = {"steps": 21_000, "batch_size": 64, "learning_rate": 5e-4}
+_FLAT = {**_BUDGET, "network": "ladder"}
+# Half of FactorVAE's batch is its critic's.
+_FACTOR = {**_FLAT, "batch_size": 128}
+# Codes a level, and all of them.
+_SPRITES, _SHAPES = {"z_dim": 2}, {"z_dim": 3}
+_SPRITES_FLAT, _SHAPES_FLAT = {"latent_dim": 6}, {"latent_dim": 9}
+_MNIST = {**_BUDGET, "steps": 15_000}
+
+BETA_VAE = {
+    "sprites": {
+        "default": {"beta": 4.0, "steps": 60_000},
+        "ladder": {**_FLAT, **_SPRITES_FLAT},
+        # Burgess et al. 2018.
+        "capacity": {
+            "network": "burgess",
+            "capacity": 25.0,
+            "gamma": 1000.0,
+            "capacity_steps": 100_000,
+            "steps": 150_000,
+        },
+    },
+    "shapes": {
+        "default": {"beta": 4.0, "steps": 60_000},
+        "ladder": {**_FLAT, **_SHAPES_FLAT},
+    },
+    "mnist": {"default": {"steps": 15_000}},
+    "celeb_a": {
+        "default": {"beta": 10.0, "learning_rate": 1e-4, "steps": 100_000}
+    },
+}
+
+FACTOR_VAE = {
+    "sprites": {
+        "default": {"steps": 60_000},
+        "ladder": {**_FACTOR, **_SPRITES_FLAT},
+    },
+    "shapes": {
+        "default": {"steps": 60_000},
+        "ladder": {**_FACTOR, **_SHAPES_FLAT},
+    },
+    "mnist": {"default": {"steps": 15_000}},
+}
+
+BETA_TCVAE = {
+    "sprites": {
+        "default": {"steps": 60_000},
+        "ladder": {**_FLAT, **_SPRITES_FLAT},
+    },
+    "shapes": {
+        "default": {"steps": 60_000},
+        "ladder": {**_FLAT, **_SHAPES_FLAT},
+    },
+    "mnist": {"default": {"steps": 15_000}},
+}
+
+# Seed 001's script: a step of its schedule is 30 epochs of dSprites in
+# batches of 128, 15 of 3D Shapes in batches of 100.
+_PAPER_SPRITES = {**_SPRITES, "batch_size": 128, "steps": 3 * 172_800}
+_PAPER_SHAPES = {**_SHAPES, "beta": 8.0, "batch_size": 100, "steps": 216_000}
+# For CelebA 5 epochs a step, beta 1 and gamma 0.1.
+_FOUR = {"levels": 4, "z_dim": 7}
+
+VLAE = {
+    "sprites": {
+        "default": {**_BUDGET, **_SPRITES},
+        "ladder": {**_BUDGET, **_SPRITES},
+        "paper": _PAPER_SPRITES,
+    },
+    "shapes": {
+        "default": {**_BUDGET, **_SHAPES},
+        "ladder": {**_BUDGET, **_SHAPES},
+        "paper": {**_PAPER_SHAPES, "beta": 10.0},
+        "four": {**_FOUR, "steps": 16_000},
+    },
+    "mnist": {
+        "default": {**_MNIST, **_SHAPES},
+        "original": {
+            "network": "original",
+            "z_dim": 2,
+            "likelihood": "laplace",
+            "warm_up": 2_000,
+            "learning_rate": 2e-4,
+            "batch_size": 100,
+            "steps": 15_000,
+        },
+    },
+    "celeb_a": {
+        "default": {**_FOUR, "batch_size": 128, "steps": 31_660},
+    },
+}
+
+PRO_VLAE = {
+    "sprites": {
+        "default": {**_BUDGET, **_SPRITES},
+        "ladder": {**_BUDGET, **_SPRITES},
+        "paper": _PAPER_SPRITES,
+    },
+    "shapes": {
+        "default": {**_BUDGET, **_SHAPES},
+        "ladder": {**_BUDGET, **_SHAPES},
+        "paper": _PAPER_SHAPES,
+        "four": {**_FOUR, "gamma": 0.1, "steps": 16_000},
+    },
+    "mnist": {"default": {**_MNIST, **_SHAPES}},
+    "celeb_a": {
+        "default": {
+            **_FOUR,
+            "gamma": 0.1,
+            "batch_size": 128,
+            "steps": 31_660,
+        },
+    },
+}
+
+# Its own learning rate; the rest as in the comparison.
+_STUDENTS = {"network": "ladder", "steps": 21_000}
+JACOBIAN_VAE = {
+    "sprites": {
+        "default": {**_STUDENTS, **_SPRITES},
+        "ladder": {**_STUDENTS, **_SPRITES},
+    },
+    "shapes": {
+        "default": {**_STUDENTS, **_SHAPES},
+        "ladder": {**_STUDENTS, **_SHAPES},
+    },
+    "mnist": {"default": {**_STUDENTS, "steps": 15_000}},
+}
