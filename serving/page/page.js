@@ -393,14 +393,15 @@ let marked = "source";
 
 // Mixes the units of source and target into the code.
 function mixUnits(units) {
-  const { source, target } = slots;
+  // Until there is another image, the target is the source.
+  const { source, target = source } = slots;
   const one = (unit, old, from, to) =>
     units.has(unit)
       ? zip(from, to, (a, b) => (1 - mix[unit]) * a + mix[unit] * b)
       : old;
   for (const [part, owner] of Object.entries(model.owner)) {
     const from = source.parts[part];
-    const to = (target.parts ?? source.parts)[part];
+    const to = target.parts[part];
     code[part] = Array.isArray(owner)
       ? owner.map((u, i) => one(u, code[part]?.[i], from[i], to[i]))
       : one(owner, code[part], from, to);
@@ -458,7 +459,6 @@ async function place(which, image) {
   if (shown !== model) return;
   slots[which] = { image, label, parts };
   drawSlot(which);
-  // Until there is another one, the target is the source.
   if (slots.source) {
     mixUnits(new Set(Object.keys(mix)));
     moveSliders();
@@ -539,9 +539,10 @@ function drawSamples() {
   });
   find("#samples").replaceChildren(...thumbnails);
   const dataset = model.card?.dataset?.name;
-  find("#samples-title").textContent = dataset
-    ? `Samples of ${dataset}`
-    : "Samples";
+  find("#samples-hint").textContent = thumbnails.length
+    ? `Samples${dataset ? ` of ${dataset}` : ""}: a click puts one into the ` +
+      "marked place. Or drag one there, or a file of your own."
+    : "Drop a file of your own into a place, or choose one.";
   find("#draw").hidden = !("sample" in model.signatures);
 }
 
