@@ -116,7 +116,7 @@ class Client:
       card: the model card, its path or what it says. None asks the server;
         only `serving.run` has it, and only names of units need it.
       timeout: seconds that one attempt may take.
-      retries: further attempts, after 0.1 s, 0.2 s and so on.
+      retries: further attempts, each after a longer wait.
 
     Raises:
       ServingError: from every method, see there.
@@ -316,9 +316,9 @@ class Client:
         if set(inputs) != set(spec.inputs):
             missing = [name for name in spec.inputs if name not in inputs]
             extra = [name for name in inputs if name not in spec.inputs]
-            said = [f"{', '.join(missing)} missing"] if missing else []
-            said += [f"no input {', '.join(extra)}"] if extra else []
-            raise ServingError(f"{'; '.join(said)}.{expects}".capitalize())
+            said = f"Missing: {', '.join(missing)}. " if missing else ""
+            said += f"Not an input: {', '.join(extra)}. " if extra else ""
+            raise ServingError(f"{said.strip()}{expects}")
         try:
             arrays = {
                 name: _array(name, inputs[name], wanted)
@@ -343,7 +343,8 @@ class Client:
 def _specs(entries):
     """{name: `Spec`} of the tensors in a signature's JSON."""
     specs = {}
-    for name, entry in (entries or {}).items():
+    # Maps of protocol buffers have no order.
+    for name, entry in sorted((entries or {}).items()):
         shape = entry.get("tensor_shape", {})
         dims = tuple(int(dim.get("size", 0)) for dim in shape.get("dim", []))
         known = tuple(None if size < 0 else size for size in dims)
@@ -383,7 +384,7 @@ def _array(name, value, spec):
         for wanted, size in zip(spec.shape, array.shape, strict=True)
     )
     if not fits:
-        raise ValueError(f"{name} has shape {list(array.shape)}")
+        raise ValueError(f"{name} has shape {list(np.shape(value))}")
     return array
 
 
@@ -770,11 +771,21 @@ def parse(argv):
 def _listing(text):
     """{name: weight} of `NAME,NAME=WEIGHT`."""
     pairs = [unit.partition("=") for unit in text.split(",")]
-    return {name: float(weight or 1) for name, _, weight in pairs}
+    try:
+        return {name: float(weight or 1) for name, _, weight in pairs}
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of NAME or NAME=WEIGHT"
+        ) from None
 
 
 def _numbers(text):
-    return [int(number) for number in text.split(",")]
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of whole numbers"
+        ) from None
 
 
 def main(argv=None):

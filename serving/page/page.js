@@ -555,9 +555,9 @@ function moveSliders() {
   for (const move of movers) move();
 }
 
-function slider(name, read, write) {
+function slider(name, spoken, read, write) {
   const input = element("input", { type: "range", step: "any" });
-  input.setAttribute("aria-label", name);
+  input.setAttribute("aria-label", spoken);
   const value = element("output");
   const row = element(
     "label",
@@ -585,6 +585,7 @@ function slider(name, read, write) {
 function unitSlider(unit) {
   return slider(
     unit,
+    `mix ${unit}`,
     () => ({ at: mix[unit], low: 0, high: 1 }),
     (at) => {
       mix[unit] = at;
@@ -598,6 +599,7 @@ function allUnitsSlider() {
   const weights = () => Object.values(mix);
   return slider(
     "all units",
+    "mix all units",
     () => ({
       at: weights().reduce((a, b) => a + b, 0) / weights().length,
       low: 0,
@@ -612,8 +614,10 @@ function allUnitsSlider() {
 }
 
 function entrySlider(part, entry) {
+  const name = model.entryName(part, entry);
   return slider(
-    model.entryName(part, entry),
+    name,
+    name,
     () => {
       const at = code[part][entry];
       const { low, high } = model.range(part, entry);
