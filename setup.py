@@ -26,6 +26,7 @@ setup(
             for suffix in ("", ".*")
         ]
     ),
+    package_data={"serving": ["page/*", "deploy/*"]},
     install_requires=[
         "absl-py",
         # TensorFlow Datasets 4.9.10 imports it without naming it.
@@ -53,15 +54,28 @@ setup(
             "python-rapidjson",
             "starlette",
             "tensorflow-serving-api",
+            "urllib3>=2",
             "uvicorn",
         ],
-        "test": ["nbclient", "nbformat", "ipykernel", "pytest", "ruff"],
+        # The page's tests also want Debian's chromium and chromium-driver.
+        "test": [
+            "compose-spec",
+            "ipykernel",
+            "kubernetes-validate",
+            "nbclient",
+            "nbformat",
+            "pytest",
+            "pyyaml",
+            "ruff",
+            "selenium",
+        ],
     },
     entry_points={
         "console_scripts": [
             "tfdisent-run=trainers.run:console",
             "tfdisent-encode=trainers.encode:console",
             "tfdisent-export=export.run:console",
+            "tfdisent-promote=export.promote:console",
         ]
     },
     classifiers=[

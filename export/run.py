@@ -94,12 +94,19 @@ def export_run(run, output, data_dir=None, max_pixels=None):
             f"{run!r} is a run of {config.model}, which has no named parts to "
             "encode to and decode from; there is nothing to export."
         )
-    dataset, samples = held_out_images(config, model, data_dir)
+    dataset, images = held_out_images(config, model, data_dir)
+    samples = None
     card = {
         "dataset": {"name": config.dataset, **dataset},
         "configuration": configuration.to_dict(config),
         "scores": read_scores(run),
     }
+    if images is not None:
+        card["ranges"] = saved_model.code_ranges(
+            model, images["image"], images.get("label")
+        )
+        few = _spread(len(images["image"]), saved_model.SAMPLES)
+        samples = {name: values[few] for name, values in images.items()}
     try:
         version = saved_model.export_model(
             model,
@@ -140,12 +147,10 @@ def held_out_images(config, model, data_dir=None):
       data_dir: prepared TFDS data.
 
     Returns:
-      `(description, samples)`: what the model card says of the data set, and
+      `(description, images)`: what the model card says of the data set, and
       a dict as `Split.take` gives it; `({}, None)` where the data set is not
       at hand, as on a machine that only exports.
     """
-    import numpy as np
-
     from export import saved_model
     from trainers import train
 
@@ -153,18 +158,22 @@ def held_out_images(config, model, data_dir=None):
         dataset = train.load_data(config, data_dir)
         seen, held_out = train.training_splits(config, dataset, model.needs)
     except InputError as error:
-        print(f"No sample images from the data set: {error}")
+        print(f"No sample images or ranges from the data set: {error}")
         return {}, None
     split = held_out or seen
-    chosen = np.linspace(
-        0, len(split) - 1, min(len(split), saved_model.SAMPLES)
-    )
     description = {
         "description": dataset.description,
         "num_classes": dataset.num_classes,
         "class_names": dataset.class_names,
     }
-    return description, split.take(chosen.astype(np.int64))
+    return description, split.take(_spread(len(split), saved_model.RANGED))
+
+
+def _spread(count, most):
+    """At most so many of `count` indices, evenly spread, int64."""
+    import numpy as np
+
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def report(version, card):

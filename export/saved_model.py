@@ -22,13 +22,16 @@ import numpy as np
 import tensorflow as tf
 
 import tfdisent
+from tfdisent import visualization
 from tfdisent.data import pipeline
 from trainers import rundir
 
 # An encoded image whose header claims more pixels is not decoded.
 MAX_PIXELS = 16_000_000
-# Sample images that accompany a version.
+# Sample images that accompany a version, and images of which the card says
+# how far their codes go.
 SAMPLES = 8
+RANGED = 512
 # TF Serving sends a warm-up request of each of these sizes when it loads.
 WARMUP_BATCHES = (1, 8)
 # Encoded images that are decoded at the same time; bounds the memory.
@@ -449,6 +452,42 @@ def model_card(model, verbs):
         },
         "versions": {"tfdisent": tfdisent.__version__, **rundir.versions()},
     }
+
+
+def code_ranges(model, images, labels=None):
+    """How far the entries of every code go, for sliders and traversals.
+
+    Args:
+      model: a `PartsModel`.
+      images: `[N, H, W, C]`, uint8 or float in [0, 1], of any size.
+      labels: int `[N]`, where the model `takes_label`.
+
+    Returns:
+      `{"images": N, "parts": {part of rank 1: {"mean", "std", "low", "high":
+      a list of the entries' numbers}}}`; low and high are the ends of
+      `visualization.traverse`, or where nearly all images share a value (a
+      rare class) the smallest and the largest.
+    """
+    images = pipeline.fit_images(images, model.image_shape)
+    codes = visualization.encode(model, images.numpy(), labels)
+    parts = {}
+    for part, code in codes.items():
+        if code.ndim != 2:
+            continue
+        tail = visualization.TAIL
+        low, high = np.quantile(code, (tail, 1 - tail), axis=0)
+        same = low == high
+        parts[part] = {
+            "mean": _rounded(np.mean(code, 0)),
+            "std": _rounded(np.std(code, 0)),
+            "low": _rounded(np.where(same, np.min(code, 0), low)),
+            "high": _rounded(np.where(same, np.max(code, 0), high)),
+        }
+    return {"images": len(images), "parts": parts}
+
+
+def _rounded(values):
+    return [float(f"{value:.4g}") for value in values]
 
 
 def _described(specs):

@@ -54,7 +54,7 @@ class Batcher:
       max_request_rows: of one request; a request of more than a batch runs by
         itself.
       max_queued: requests that wait; more are refused.
-      observe: called with (servable, signature, rows, seconds) of every run.
+      observe: called with (servable, rows, seconds) of every run.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ class Batcher:
         outputs = task.signature.run(inputs)
         if self._observe:
             seconds = time.perf_counter() - start
-            self._observe(task.servable, task.signature, rows, seconds)
+            self._observe(task.servable, rows, seconds)
         return outputs
 
 

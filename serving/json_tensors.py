@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import itertools
 import json
 
 import numpy as np
@@ -38,8 +39,16 @@ BYTES_SUFFIX = "_bytes"
 class _FirstWins(dict):
     """An object of which the first of equal keys counts."""
 
+    def __init__(self):
+        super().__init__()
+        self.others = []
+
     def __setitem__(self, key, value):
-        self.setdefault(key, value)
+        if key in self:
+            # The parser is yet to fill it, and crashes when it is gone.
+            self.others.append(value)
+        else:
+            super().__setitem__(key, value)
 
 
 class _Decoder(rapidjson.Decoder):
@@ -98,19 +107,30 @@ def shown(value):
 
 
 def _dumped(value):
-    # Of a long list the first entries say enough; printing all costs time.
+    return json.dumps(_head(value), indent=4, ensure_ascii=False)[:SHOWN]
+
+
+def _head(value, depth=8):
+    """The beginning of a value: printing all of a large one costs time."""
+    if not depth and isinstance(value, dict | list):
+        return "..."
     if isinstance(value, dict):
-        value = {k: _head(v) for k, v in list(value.items())[:SHOWN]}
-    try:
-        return json.dumps(_head(value), indent=4, ensure_ascii=False)[:SHOWN]
-    except RecursionError:
-        return "[...]"
-
-
-def _head(value):
+        items = itertools.islice(value.items(), 8)
+        return {key[:SHOWN]: _head(item, depth - 1) for key, item in items}
     if isinstance(value, list):
-        return [_head(v) for v in value[:8]]
+        return [_head(item, depth - 1) for item in value[:8]]
     return value[:SHOWN] if isinstance(value, str) else value
+
+
+def signature_name(document):
+    """The signature that a request names, "" for the default one."""
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise invalid(
+            f"{shown(document)} not formatted correctly. 'signature_name' key "
+            "must be a string value."
+        )
+    return name
 
 
 def read_predict(body, find_signature):
@@ -129,12 +149,7 @@ def read_predict(body, find_signature):
       RequestError: what TensorFlow Serving refuses.
     """
     document = parse(body)
-    name = document.get("signature_name", "")
-    if not isinstance(name, str):
-        raise invalid(
-            f"{shown(document)} not formatted correctly. 'signature_name' key "
-            "must be a string value."
-        )
+    name = signature_name(document)
     signature = find_signature(name)
     if not signature.inputs:
         raise invalid(
@@ -164,7 +179,7 @@ def read_predict(body, find_signature):
 
 def _read_columns(value, signature, plain):
     specs = signature.inputs
-    if not isinstance(value, dict) or _is_base64(value):
+    if not isinstance(value, dict) or is_base64(value):
         if len(specs) > 1:
             raise invalid(
                 "inputs is a plain value/list, but expecting an object as "
@@ -260,7 +275,8 @@ def _shape_text(array):
     return f"[{','.join(map(str, array.shape))}]"
 
 
-def _is_base64(value):
+def is_base64(value):
+    """Whether a JSON value stands for bytes."""
     return (
         isinstance(value, dict)
         and len(value) == 1
@@ -269,7 +285,7 @@ def _is_base64(value):
 
 
 def _is_object(value):
-    return isinstance(value, dict) and not _is_base64(value)
+    return isinstance(value, dict) and not is_base64(value)
 
 
 def read_tensor(value, dtype, plain=False):
@@ -373,34 +389,45 @@ def _element(value, dtype):
         if kind is str:
             return value.encode()
         if isinstance(value, dict):
-            return _from_base64(value)
+            return from_base64(value)
     elif dtype == tf.bool:
         if kind is bool:
             return value
     elif not isinstance(value, dict):
         raise RequestError(
             Code.UNIMPLEMENTED,
-            f"Conversion of {shown(value)} to type: {dtype.name}",
+            f"Conversion of {shown(value)} to type: {type_name(dtype)}",
         )
     raise invalid(
-        f"{shown(value)} Type: {_json_type(value)} is not of expected type: "
-        f"{TYPE_NAMES.get(dtype, dtype.name)}"
+        f"{shown(value)} Type: {type_of(value)} is not of expected type: "
+        f"{type_name(dtype)}"
     )
 
 
-TYPE_NAMES = {tf.float32: "float", tf.float64: "double", tf.float16: "half"}
+def type_name(dtype):
+    """The name of a type in TensorFlow Serving's messages."""
+    names = {tf.float32: "float", tf.float64: "double", tf.float16: "half"}
+    return names.get(dtype, dtype.name)
 
 
-def _json_type(value):
+def type_of(value):
+    """The name of a JSON value's type."""
     if value is None or isinstance(value, bool):
         return {None: "Null", True: "True", False: "False"}[value]
     if isinstance(value, str):
         return "String"
+    if isinstance(value, list):
+        return "Array"
     return "Object" if isinstance(value, dict) else "Number"
 
 
-def _from_base64(value):
-    if not _is_base64(value):
+def from_base64(value):
+    """The bytes that `{"b64": ...}` stands for.
+
+    Raises:
+      RequestError: it does not.
+    """
+    if not is_base64(value):
         raise invalid(f"{shown(value)} not formatted correctly for base64 data")
     text = value["b64"]
     try:
@@ -479,10 +506,9 @@ def _writable(name, array, dtype):
         values[:] = [write(value) for value in np.ravel(array).tolist()]
         return values.reshape(np.shape(array)).tolist()
     if dtype in FLOATS or dtype in INTEGERS or dtype == tf.bool:
-        return np.ascontiguousarray(array) if np.ndim(array) else array.item()
+        return np.ascontiguousarray(array) if np.ndim(array) else array[()]
     raise invalid(
-        "Failed to write JSON value for tensor type: "
-        f"{TYPE_NAMES.get(dtype, dtype.name)}"
+        f"Failed to write JSON value for tensor type: {type_name(dtype)}"
     )
 
 

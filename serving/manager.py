@@ -187,7 +187,7 @@ class Manager:
         self._models = {}
         # {name: `ModelConfig`}; None for whatever is found.
         self._configs = None
-        # {(name, number): `Files`} as last seen of what is not loaded.
+        # {(name, number): (`Files`, since when)} of what is not loaded.
         self._seen = {}
         self._refreshing = threading.Lock()
         self._stopped = threading.Event()
@@ -285,6 +285,10 @@ class Manager:
             (number, versions[number].state, versions[number].error)
             for number in sorted(versions, reverse=True)
         ]
+
+    def knows(self, name):
+        """Whether there is or was a model of this name."""
+        return name in self._models
 
     def names(self):
         """The models that are or were served, sorted."""
@@ -385,7 +389,7 @@ class Manager:
             self._configs = self._checked(config)
             self._config_text = text
         except (OSError, ValueError, text_format.ParseError) as error:
-            raise invalid(f"{self._config_file!r}: {error}") from error
+            raise invalid(f"{path}: {error}") from error
 
     def _discovered(self):
         """{name: `ModelConfig`} of the directories that have versions."""
@@ -440,14 +444,16 @@ class Manager:
         if number in model.available:
             return True
         files = Files.of(path, self.root)
-        before = self._seen.get((model.name, number))
-        self._seen[model.name, number] = files
-        settled = files == before or files.age > self.poll_seconds
-        return files.complete and settled
+        now = time.monotonic()
+        before, since = self._seen.get((model.name, number), (None, now))
+        since = since if files == before else now
+        self._seen[model.name, number] = files, since
+        unchanged = max(now - since, files.age)
+        return files.complete and unchanged > self.poll_seconds
 
     def _load(self, model, number, path):
         version = model.versions.setdefault(number, Version())
-        files = self._seen[model.name, number]
+        files, _ = self._seen[model.name, number]
         if version.files == files:
             # It failed, and nothing has changed since.
             return
@@ -479,9 +485,10 @@ class Manager:
             version.state = State.UNLOADING
             model.publish()
             # Requests that run with it hold it as well.
-            weakref.finalize(
+            end = weakref.finalize(
                 version.servable, _end, model.name, number, version
             )
+            end.atexit = False
             version.servable = None
         if numbers:
             # TensorFlow's objects refer to one another.

@@ -2,17 +2,22 @@
 
 import asyncio
 import json
+import logging
 import re
+import time
 import urllib.parse
 import zlib
 
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2
 
+from serving import examples
 from serving import json_tensors
 from serving.errors import Code
 from serving.errors import RequestError
 from serving.errors import invalid
+
+logger = logging.getLogger(__name__)
 
 MODEL = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 PREDICTION = re.compile(
@@ -76,19 +81,25 @@ class RestAPI:
             await self._send(send, 200 if allowed else 400, b"")
             return
         request = _Request(method, path, headers)
-        status = 200
+        start = time.perf_counter()
+        status, code = 200, Code.OK
         try:
             async with asyncio.timeout(self._timeout):
                 body = await self._read(request, receive)
                 answer = await self._answer(request, body)
-        except TimeoutError:
-            message = "Timed out waiting for the answer."
-            error = RequestError(Code.DEADLINE_EXCEEDED, message)
-            status, answer = error.http, _error_body(error)
-        except RequestError as error:
-            status, answer = error.http, _error_body(error)
+        except Exception as error:
+            error = _as_request_error(error)
+            status, code, answer = error.http, error.code, _error_body(error)
         finally:
             self._pending_bytes -= request.held
+        if request.model:
+            self._metrics.count_request(
+                request.model,
+                request.verb,
+                "REST",
+                code,
+                time.perf_counter() - start,
+            )
         await self._send(send, status, answer)
 
     async def _send(self, send, status, body):
@@ -170,8 +181,12 @@ class RestAPI:
             if match:
                 *names, verb = match.groups()
                 name, spec = _model_spec(*names)
+                if self._manager.knows(name):
+                    request.model, request.verb = name, verb
                 if verb == "predict":
                     return await self._predict(name, spec, body)
+                if verb in ("classify", "regress"):
+                    return await self._infer(verb, name, spec, body)
         elif request.method == "GET":
             match = STATUS.fullmatch(request.path)
             if match:
@@ -210,6 +225,18 @@ class RestAPI:
         return await _beside(
             size, json_tensors.write_predict, outputs, dtypes, row_format
         )
+
+    async def _infer(self, api, name, spec, body):
+        """The answer to classify or regress."""
+        key, rows = examples.from_json(body)
+        servable = self._manager.find(name, **spec)
+        signature = examples.find_signature(servable, key)
+        inputs = examples.inputs_of(api, signature, rows)
+        outputs = await asyncio.wrap_future(
+            self._batcher.submit(servable, signature, inputs, self._timeout)
+        )
+        result = examples.result_of(api, signature, outputs, len(rows))
+        return examples.to_json(api, result)
 
     def _status(self, name, spec):
         # As in TensorFlow Serving, a label is not looked at.
@@ -254,13 +281,20 @@ class RestAPI:
 
 
 class _Request:
-    """What is known of a request, and the bytes it keeps."""
+    """What is known of a request.
+
+    Attributes:
+      method, path, headers: of HTTP; the path with the query.
+      held: bytes that are kept until it is answered.
+      model, verb: what it asks for, once that is known to be there.
+    """
 
     def __init__(self, method, path, headers):
         self.method = method
         self.path = path
         self.headers = headers
         self.held = 0
+        self.model = self.verb = None
 
 
 def _model_spec(name, version, label):
@@ -284,6 +318,17 @@ async def _beside(size, function, *arguments):
 
 def _indented(value):
     return json.dumps(value, indent=4).encode()
+
+
+def _as_request_error(error):
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, TimeoutError):
+        message = "Timed out waiting for the answer."
+        return RequestError(Code.DEADLINE_EXCEEDED, message)
+    # A defect of ours: the caller is told, the log says what it is.
+    logger.error("A request could not be answered.", exc_info=error)
+    return RequestError(Code.INTERNAL, "Internal error.")
 
 
 def _error_body(error):

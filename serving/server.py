@@ -10,12 +10,17 @@ import sys
 import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
+from serving import grpc_server
 from serving import page_routes
 from serving.batching import Batcher
 from serving.manager import Manager
+from serving.metrics import Metrics
 from serving.rest import RestAPI
+
+logger = logging.getLogger(__name__)
 
 # A thread that waits for Python's lock gets it after this long, not after the
 # default 5 ms: requests are short.
@@ -32,14 +37,27 @@ class Uvicorn(uvicorn.Server):
         yield
 
 
-def application(manager, rest):
-    """The HTTP application: the protocol, the page, and nothing else."""
+def application(manager, rest, metrics):
+    """The HTTP application: the protocol, its metrics and the page.
 
-    async def missing(request):
+    Args:
+      manager: a `Manager`.
+      rest: a `RestAPI`.
+      metrics: a `Metrics`.
+    """
+
+    async def monitoring(request):
+        return Response(metrics.page(), media_type="text/plain")
+
+    async def missing(request, error):
         return HTMLResponse("<h1>Not Found</h1>", 404)
 
     pages = Starlette(
-        routes=[*page_routes.routes(manager), Route("/{path:path}", missing)]
+        routes=[
+            Route("/monitoring/prometheus/metrics", monitoring),
+            *page_routes.routes(manager),
+        ],
+        exception_handlers={404: missing},
     )
 
     async def app(scope, receive, send):
@@ -65,46 +83,65 @@ def serve(flags):
 
 
 async def _serve(flags):
-    timeout = flags.rest_api_timeout_in_ms / 1000
     manager = Manager(
         flags.models,
         flags.model_config_file,
         flags.file_system_poll_wait_seconds,
         flags.model_config_file_poll_wait_seconds,
     )
-    listening = socket.create_server((flags.host, flags.rest_port))
+    metrics = Metrics()
+    web_socket = socket.create_server((flags.host, flags.rest_port))
     batcher = Batcher(
         flags.num_batch_threads,
         flags.max_batch_size,
         flags.max_request_rows,
         flags.max_queued_requests,
+        metrics.count_run,
     )
-    rest = RestAPI(
-        manager,
-        batcher,
-        None,
-        timeout,
-        flags.max_body_bytes,
-        cors=flags.rest_api_enable_cors_support,
-    )
-    web = Uvicorn(
-        uvicorn.Config(
-            application(manager, rest),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=GRACE_SECONDS,
+    try:
+        rpc = grpc_server.create(
+            manager,
+            batcher,
+            metrics,
+            flags.max_body_bytes,
+            flags.max_queued_requests,
         )
-    )
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    manager.start()
-    running = asyncio.create_task(web.serve([listening]))
-    port = listening.getsockname()[1]
-    print(f"REST and page: http://{flags.host}:{port}/", flush=True)
-    await stop.wait()
-    web.should_exit = True
-    await running
-    await asyncio.to_thread(batcher.close)
-    await asyncio.to_thread(manager.stop)
+        try:
+            rpc_port = rpc.add_insecure_port(f"{flags.host}:{flags.grpc_port}")
+        except RuntimeError as error:
+            raise OSError(
+                f"Cannot listen at {flags.host}:{flags.grpc_port}."
+            ) from error
+        rest = RestAPI(
+            manager,
+            batcher,
+            metrics,
+            flags.rest_api_timeout_in_ms / 1000,
+            flags.max_body_bytes,
+            cors=flags.rest_api_enable_cors_support,
+        )
+        web = Uvicorn(
+            uvicorn.Config(
+                application(manager, rest, metrics),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+        )
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        manager.start()
+        await rpc.start()
+        serving_web = asyncio.create_task(web.serve([web_socket]))
+        web_port = web_socket.getsockname()[1]
+        print(f"REST and page: http://{flags.host}:{web_port}/")
+        print(f"gRPC: {flags.host}:{rpc_port}", flush=True)
+        await stop.wait()
+        logger.info("Stopping; what runs is finished.")
+        web.should_exit = True
+        await asyncio.gather(serving_web, rpc.stop(GRACE_SECONDS))
+    finally:
+        await asyncio.to_thread(batcher.close)
+        await asyncio.to_thread(manager.stop)

@@ -74,6 +74,8 @@ def test_exports_a_run(runs, tmp_path, capsys):
     # Classes that the episodes of training did not have.
     assert len(card["samples"]) == saved_model.SAMPLES
     assert {sample["label"] for sample in card["samples"]} <= set(range(5, 10))
+    assert card["ranges"]["images"] == saved_model.RANGED
+    assert list(card["ranges"]["parts"]) == ["identity", "style"]
 
     model = rundir.load_model(runs / "fden")
     image = tf.constant(np.random.default_rng(0).random((2, 32, 32, 1)))
@@ -84,13 +86,13 @@ def test_exports_a_run(runs, tmp_path, capsys):
         np.testing.assert_allclose(received[name], value, atol=1e-5)
 
 
-def test_a_data_set_that_is_gone_costs_the_samples_only(runs, tmp_path, capsys):
+def test_a_data_set_that_is_gone_costs_its_images_only(runs, tmp_path, capsys):
     config, shape = rundir.read_config(runs / "autoencoder")
     stored = configuration.to_dict(config) | {"dataset": "folder:/gone"}
     config = configuration.from_dict(stored)
     model = rundir.build_model(config, shape)
-    description, samples = export_run.held_out_images(config, model)
-    assert description == {} and samples is None
+    description, images = export_run.held_out_images(config, model)
+    assert description == {} and images is None
     assert "/gone" in capsys.readouterr().out
 
 

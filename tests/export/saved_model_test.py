@@ -485,6 +485,29 @@ def test_the_model_card_says_what_a_caller_needs(exports):
     assert {"tensorflow", "keras", "tfdisent"} <= set(card["versions"])
 
 
+def test_ranges_are_those_of_traversals():
+    images = np.random.default_rng(2).random((200, 4, 4, 3), np.float32)
+    labels = np.zeros(200, np.int32)
+    labels[7] = 3
+    found = saved_model.code_ranges(Labelled(), images, labels)
+    assert found["images"] == 200
+    # The map is no code.
+    assert list(found["parts"]) == ["code", "label"]
+    code = found["parts"]["code"]
+    expected = images[:, 0, :, 0]
+    for key, numbers in {
+        "mean": expected.mean(0),
+        "std": expected.std(0),
+        "low": np.quantile(expected, 0.02, axis=0),
+        "high": np.quantile(expected, 0.98, axis=0),
+    }.items():
+        np.testing.assert_allclose(code[key], numbers, rtol=1e-3)
+    # A class that nearly no image has keeps its range, one that none has not.
+    assert found["parts"]["label"]["low"] == [0, 0, 0, 0, 0]
+    assert found["parts"]["label"]["high"] == [1, 0, 0, 1, 0]
+    json.dumps(found, allow_nan=False)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_card_describes_the_signatures_that_were_saved(exports, name):
     _, version, verbs = exports(name)

@@ -1,0 +1,337 @@
+"""TensorFlow Serving's gRPC services."""
+
+import asyncio
+import logging
+import time
+
+import grpc
+from google.protobuf import any_pb2
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from tensorflow_serving.apis import classification_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2
+from tensorflow_serving.apis import get_model_status_pb2
+from tensorflow_serving.apis import inference_pb2
+from tensorflow_serving.apis import model_management_pb2
+from tensorflow_serving.apis import model_service_pb2_grpc
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+from tensorflow_serving.apis import regression_pb2
+
+from serving import examples
+from serving import tensors
+from serving.errors import Code
+from serving.errors import RequestError
+from serving.errors import invalid
+
+logger = logging.getLogger(__name__)
+
+STATUS = {code.value[0]: code for code in grpc.StatusCode}
+SIGNATURE_DEF = "signature_def"
+# Of what is sent; what is received is limited by the caller.
+UNLIMITED = -1
+# A caller that sets no deadline waits this long, in seconds.
+LONG = 3600.0
+# Larger messages are read and written beside the event loop.
+LARGE = 2**17
+
+
+def create(
+    manager,
+    batcher,
+    metrics,
+    max_body_bytes=2**26,
+    max_concurrent=256,
+):
+    """The gRPC server, without a port yet.
+
+    Args:
+      manager: a `Manager`.
+      batcher: a `Batcher`.
+      metrics: a `Metrics`.
+      max_body_bytes: of a request's message.
+      max_concurrent: requests that are answered at the same time; more are
+        refused.
+
+    Returns:
+      A `grpc.aio.Server`; it has to be made inside of the event loop.
+    """
+    server = grpc.aio.server(
+        maximum_concurrent_rpcs=max_concurrent,
+        options=[
+            ("grpc.max_receive_message_length", max_body_bytes),
+            ("grpc.max_send_message_length", UNLIMITED),
+            # Another server at the same port would get half the requests.
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        PredictionService(manager, batcher, metrics), server
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+        ModelService(manager), server
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(
+        health.HealthServicer(), server
+    )
+    return server
+
+
+def answered(method):
+    """A servicer's method whose `RequestError`s become gRPC statuses."""
+
+    async def answer(self, request, context):
+        try:
+            return await method(self, request, context)
+        except RequestError as error:
+            await context.abort(STATUS[error.code], error.message)
+        except Exception:
+            # A defect of ours: the caller is told, the log says what it is.
+            logger.exception("A request could not be answered.")
+            await context.abort(STATUS[Code.INTERNAL], "Internal error.")
+
+    return answer
+
+
+def counted(method):
+    """The same, noted in the server's metrics."""
+    api = method.__name__
+
+    async def answer(self, request, context):
+        start, code = time.perf_counter(), Code.OK
+        try:
+            return await method(self, request, context)
+        except RequestError as error:
+            code = error.code
+            raise
+        finally:
+            name, seconds = request.model_spec.name, time.perf_counter() - start
+            if self.manager.knows(name):
+                self.metrics.count_request(name, api, "GRPC", code, seconds)
+
+    return answered(answer)
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Predict, GetModelMetadata, Classify, Regress and MultiInference.
+
+    Args:
+      manager: a `Manager`.
+      batcher: a `Batcher`.
+      metrics: a `Metrics`.
+    """
+
+    def __init__(self, manager, batcher, metrics):
+        self.manager = manager
+        self.batcher = batcher
+        self.metrics = metrics
+
+    @counted
+    async def Predict(self, request, context):
+        servable = self._find(request)
+        name = request.model_spec.signature_name
+        signature = servable.signature(name)
+        if signature is None:
+            raise RequestError(
+                Code.FAILED_PRECONDITION,
+                f'Serving signature key "{name}" not found.',
+            )
+        wanted = _filtered(signature, request.output_filter)
+        inputs = await _beside(
+            request.ByteSize(), tensors.read_inputs, signature, request.inputs
+        )
+        outputs = await self._run(servable, signature, inputs, context)
+        response = predict_pb2.PredictResponse(
+            model_spec=_concrete(servable, signature)
+        )
+
+        def write():
+            for alias in wanted:
+                dtype = signature.outputs[alias].dtype
+                proto = tensors.to_proto(outputs[alias], dtype)
+                response.outputs[alias].CopyFrom(proto)
+
+        await _beside(sum(v.nbytes for v in outputs.values()), write)
+        return response
+
+    @answered
+    async def GetModelMetadata(self, request, context):
+        if not request.metadata_field:
+            raise invalid(
+                "GetModelMetadataRequest must specify at least one "
+                "metadata_field"
+            )
+        for field in request.metadata_field:
+            if field != SIGNATURE_DEF:
+                raise invalid(f"Metadata field {field} is not supported")
+        servable = self._find(request)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.model_spec.name = servable.name
+        response.model_spec.version.value = servable.version
+        signatures = get_model_metadata_pb2.SignatureDefMap(
+            signature_def=servable.signature_defs
+        )
+        packed = any_pb2.Any()
+        packed.Pack(signatures)
+        response.metadata[SIGNATURE_DEF].CopyFrom(packed)
+        return response
+
+    @counted
+    async def Classify(self, request, context):
+        servable, signature, result = await self._infer(
+            "classify", request, request.input, context
+        )
+        return classification_pb2.ClassificationResponse(
+            result=result, model_spec=_concrete(servable, signature)
+        )
+
+    @counted
+    async def Regress(self, request, context):
+        servable, signature, result = await self._infer(
+            "regress", request, request.input, context
+        )
+        return regression_pb2.RegressionResponse(
+            result=result, model_spec=_concrete(servable, signature)
+        )
+
+    @answered
+    async def MultiInference(self, request, context):
+        if not request.tasks:
+            raise invalid("Inference request requires at least one task.")
+        names = {task.model_spec.name for task in request.tasks}
+        if len(names) > 1:
+            raise invalid(
+                "All ModelSpecs in a MultiInferenceRequest must access the "
+                "same model name."
+            )
+        response = inference_pb2.MultiInferenceResponse()
+        for task in request.tasks:
+            api = METHODS.get(task.method_name)
+            if api is None:
+                raise RequestError(
+                    Code.UNIMPLEMENTED,
+                    f"Unsupported signature method_name: {task.method_name}",
+                )
+            servable, signature, result = await self._infer(
+                api, task, request.input, context
+            )
+            field = {
+                "classify": "classification_result",
+                "regress": "regression_result",
+            }[api]
+            response.results.add(
+                model_spec=_concrete(servable, signature), **{field: result}
+            )
+        return response
+
+    def _find(self, request):
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        return self.manager.find(*_named(request.model_spec))
+
+    async def _run(self, servable, signature, inputs, context):
+        remaining = context.time_remaining()
+        timeout = LONG if remaining is None else remaining
+        future = self.batcher.submit(servable, signature, inputs, timeout)
+        # The caller's deadline, or its going away, cancels this coroutine.
+        return await asyncio.wrap_future(future)
+
+    async def _infer(self, api, request, input_proto, context):
+        """`(servable, signature, result)` of Classify and Regress."""
+        rows = examples.from_proto(input_proto)
+        servable = self._find(request)
+        signature = examples.find_signature(
+            servable, request.model_spec.signature_name
+        )
+        inputs = examples.inputs_of(api, signature, rows)
+        outputs = await self._run(servable, signature, inputs, context)
+        result = examples.result_of(api, signature, outputs, len(rows))
+        return servable, signature, result
+
+
+METHODS = {
+    "tensorflow/serving/classify": "classify",
+    "tensorflow/serving/regress": "regress",
+}
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """GetModelStatus and HandleReloadConfigRequest.
+
+    Args:
+      manager: a `Manager`.
+    """
+
+    def __init__(self, manager):
+        self.manager = manager
+
+    @answered
+    async def GetModelStatus(self, request, context):
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        # As in TensorFlow Serving, a label is not looked at.
+        name, version, _ = _named(request.model_spec)
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for number, state, error in self.manager.status(name, version):
+            status = response.model_version_status.add(
+                version=number, state=int(state)
+            )
+            status.status.error_code = int(error.code if error else Code.OK)
+            status.status.error_message = error.message if error else ""
+        return response
+
+    @answered
+    async def HandleReloadConfigRequest(self, request, context):
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid(
+                "ServerModelConfig type not supported by "
+                "HandleReloadConfigRequest. Only ModelConfigList is currently "
+                "supported"
+            )
+        remaining = context.time_remaining()
+        timeout = RELOAD_SECONDS if remaining is None else remaining
+        await asyncio.to_thread(self.manager.reload, request.config, timeout)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.error_code = int(Code.OK)
+        return response
+
+
+# How long a reload waits for its models where the caller sets no deadline.
+RELOAD_SECONDS = 300.0
+
+
+def _named(spec):
+    """`(name, version, label)` of a `ModelSpec`."""
+    version = spec.version.value if spec.HasField("version") else None
+    label = spec.version_label if spec.HasField("version_label") else None
+    return spec.name, version, label or None
+
+
+def _concrete(servable, signature):
+    """The `ModelSpec` of what answered."""
+    spec = predict_pb2.PredictResponse().model_spec
+    spec.name = servable.name
+    spec.version.value = servable.version
+    spec.signature_name = signature.name
+    return spec
+
+
+def _filtered(signature, output_filter):
+    """The aliases of the outputs to return."""
+    for number, alias in enumerate(output_filter):
+        if alias not in signature.outputs:
+            raise invalid(
+                f"output tensor alias not found in signature: {alias} Outputs "
+                "expected to be in the set "
+                f"{tensors.listed(signature.outputs)}."
+            )
+        if alias in output_filter[:number]:
+            raise invalid(f"duplicate output tensor alias: {alias}")
+    return list(output_filter) or list(signature.outputs)
+
+
+async def _beside(size, function, *arguments):
+    """Calls a function, in another thread where there is much to do."""
+    if size < LARGE:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
