@@ -199,6 +199,12 @@ def test_the_label_reaches_the_specific_part_alone(model, batch):
     assert np.mean(np.abs(images[0] - images[1])) > 1e-4
 
 
+def test_calling_it_reconstructs(model, batch):
+    given = (batch["image"], batch["label"])
+    expected = model.decode(**model.encode(*given))
+    np.testing.assert_allclose(model(given), expected, atol=1e-6)
+
+
 def test_swap_takes_both_labels(model, batch):
     image = batch["image"]
     labels = tf.constant([0, 1, 2, 3]), tf.constant([3, 2, 1, 0])
