@@ -85,30 +85,28 @@ def class_probe(model, classes, fit, split):
       label given leaks) and "PART, averaged over labels".
     """
     rng = np.random.default_rng(SEED)
-    random = [rng.integers(0, classes, len(s)) for s in (fit, split)]
-    true = [np.asarray(s.labels) for s in (fit, split)]
-    splits = (fit, split)
+    splits, draw = (fit, split), _drawing(model)
+    true = [np.asarray(s.labels) for s in splits]
+    random = [rng.integers(0, classes, len(s)) for s in splits]
 
     def draws(labels):
         return [
-            _codes(model, s, [y], SEED + i)
-            for i, (s, y) in enumerate(zip(splits, labels, strict=True))
+            _codes(draw, model, s, given, SEED + i)
+            for i, (s, given) in enumerate(zip(splits, labels, strict=True))
         ]
 
+    train, test = draws([[y] for y in true])
     accuracy = {
-        part: probe(train[part], true[0], test[part], true[1])
-        for train, test in [draws(true)]
-        for part in train
+        part: probe(train[part], true[0], test[part], true[1]) for part in train
     }
-    depends = [
-        p for p in accuracy if model.takes_label and _sees(model, p, split)
-    ]
+    depends = []
+    if model.takes_label:
+        depends = [part for part in accuracy if _sees(model, part, split)]
     if depends:
-        train, test = draws(random)
-        every = [
-            _codes(model, s, [np.full(len(s), c) for c in range(classes)], SEED)
-            for s in splits
-        ]
+        train, test = draws([[y] for y in random])
+        mean_train, mean_test = draws(
+            [[np.full(len(s), c) for c in range(classes)] for s in splits]
+        )
     for part in depends:
         accuracy |= {
             f"{part}, random label": probe(
@@ -118,7 +116,7 @@ def class_probe(model, classes, fit, split):
                 train[part], random[0], test[part], random[1]
             ),
             f"{part}, averaged over labels": probe(
-                every[0][part], true[0], every[1][part], true[1]
+                mean_train[part], true[0], mean_test[part], true[1]
             ),
         }
     return {
@@ -149,33 +147,39 @@ def probe(codes, labels, test_codes, test_labels):
     return float(classifier.score(test_codes, test_labels))
 
 
-def _codes(model, split, labels, seed):
+def _drawing(model):
+    """`(image, label, seed) -> {part: draws}` from every posterior."""
+
+    @tf.function(jit_compile=False, reduce_retracing=True)
+    def draw(image, label, seed):
+        given = (label,) if model.takes_label else ()
+        posterior = model.posterior(image, *given)
+        return {part: q.sample(seed=seed) for part, q in posterior.items()}
+
+    return draw
+
+
+def _codes(draw, model, split, labels, seed):
     """Draws from every posterior, {part: float32 `[N, d]`}.
 
     Args:
+      draw: of `_drawing`.
       model: a `PartsModel`.
       split: a `Split`.
       labels: a list of int `[N]`; codes are averaged over its entries.
       seed: int, of the draws.
     """
-
-    @tf.function(jit_compile=False, reduce_retracing=True)
-    def step(image, given, number):
-        total = {}
-        for turn in range(len(labels)):
-            label = (given[turn],) if model.takes_label else ()
-            for part, q in model.posterior(image, *label).items():
-                key = tf.random.fold_in(tf.constant([seed, turn]), number)
-                code = q.sample(seed=key) / len(labels)
-                total[part] = total.get(part, 0.0) + code
-        return total
-
     labels = np.stack(labels).astype(np.int32)
     batches, done = [], 0
     for batch in pipeline.in_order(split, model.image_shape, BATCH):
         stop = done + len(batch["image"])
-        codes = step(batch["image"], labels[:, done:stop], len(batches))
-        batches.append({part: code.numpy() for part, code in codes.items()})
+        drawn = [
+            draw(batch["image"], label, tf.constant([seed + 10 * turn, done]))
+            for turn, label in enumerate(labels[:, done:stop])
+        ]
+        batches.append(
+            {part: np.mean([d[part] for d in drawn], 0) for part in drawn[0]}
+        )
         done = stop
     return {
         part: np.concatenate([b[part] for b in batches]) for part in batches[0]

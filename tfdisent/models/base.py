@@ -296,9 +296,13 @@ class PartsModel(StepModel):
         }
 
     def call(self, image, training=False):
-        """Reconstructions; Keras asks for it, `encode` and `decode` are it."""
+        """Reconstructions; Keras asks for it, `encode` and `decode` are it.
+
+        `image` is `(image, label)` where the model `takes_label`.
+        """
         del training
-        return self.decode(**self.encode(image))
+        given = image if self.takes_label else (image,)
+        return self.decode(**self.encode(*given))
 
     def swap(self, source, target, mix, source_label=None, target_label=None):
         """Images of the source with some units of the target.

@@ -176,6 +176,11 @@ class ClassVAE(base.PartsModel):
         """log-odds of the pixels, `[B, H, W, C]`."""
         return self.decoder(tf.concat([generic, specific, label], axis=-1))
 
+    def log_likelihood(self, image, generic, specific, label):
+        """log p(x | z, w, y), `[B]`, nats."""
+        logits = self.logits(generic, specific, label)
+        return distributions.bernoulli(logits).log_prob(image)
+
     def sample(self, seed):
         """Both codes from N(0, I), the class uniform."""
         sizes = [self.latent_dim, self.latent_dim, self.num_classes]
@@ -238,8 +243,8 @@ class ClassVAE(base.PartsModel):
         image, label = batch["image"], self.one_hot(batch["label"])
         posterior = self.posterior(image, batch["label"])
         codes = self.draw(posterior, seed)
-        likelihood = distributions.bernoulli(self.logits(**codes, label=label))
-        reconstruction = -tf.reduce_mean(likelihood.log_prob(image))
+        likelihood = self.log_likelihood(image, **codes, label=label)
+        reconstruction = -tf.reduce_mean(likelihood)
         kl, gap = {}, {}
         targets = {
             "generic": self.capacity_generic,

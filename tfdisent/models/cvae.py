@@ -101,6 +101,10 @@ class CVAE(base.PartsModel):
         """log-odds of the pixels, `[B, H, W, C]`."""
         return self.decoder(tf.concat([z, label], axis=-1))
 
+    def log_likelihood(self, image, z, label):
+        """log p(x | z, y), `[B]`, nats."""
+        return distributions.bernoulli(self.logits(z, label)).log_prob(image)
+
     def sample(self, seed):
         """z from N(0, I), the class uniform."""
         sizes = [self.latent_dim, self.num_classes]
@@ -127,10 +131,8 @@ class CVAE(base.PartsModel):
         image = batch["image"]
         q = self.posterior(image, batch["label"])["z"]
         z = q.mean() + q.stddev() * noise.normal(noise.shape_of(q.mean()), seed)
-        likelihood = distributions.bernoulli(
-            self.logits(z, self.one_hot(batch["label"]))
-        )
-        reconstruction = -tf.reduce_mean(likelihood.log_prob(image))
+        label = self.one_hot(batch["label"])
+        reconstruction = -tf.reduce_mean(self.log_likelihood(image, z, label))
         by_entry = distributions.kl_to_standard_normal(q)
         # |.| is of the whole batch's mean, whatever the replicas.
         kl = noise.gather(tf.reduce_sum(by_entry, axis=-1))
