@@ -12,6 +12,7 @@ MODELS = {
     "autoencoder": "tfdisent.models.autoencoder:Autoencoder",
     "beta_vae": "tfdisent.models.beta_vae:BetaVAE",
     "fden": "tfdisent.models.fden:FDEN",
+    "hdn": "tfdisent.models.hdn:HDN",
 }
 
 
