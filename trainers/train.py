@@ -1,6 +1,7 @@
 """The training loop: one function, from a configuration to a trained model."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import resource
@@ -15,6 +16,7 @@ import tensorflow as tf
 from tfdisent import data
 from tfdisent import models
 from tfdisent.data import augment
+from tfdisent.data import hierarchy
 from tfdisent.data import pipeline
 from tfdisent.data.episodes import EpisodeSampler
 from tfdisent.errors import InputError
@@ -28,13 +30,21 @@ ENCODE_BATCH = 500
 
 
 def load_data(config, data_dir=None):
-    """The data set of a run, at the size and in the channels asked for."""
+    """The data set of a run, at the size and in the channels asked for.
+
+    Labels are leaves where the model needs a hierarchy.
+    """
     options = {}
+    if config.hierarchy:
+        options["hierarchy"] = config.hierarchy
     if config.image_size:
         options["size"] = config.image_size
     if config.grey:
         options["grey"] = True
-    return data.load(config.dataset, data_dir, report=print, **options)
+    dataset = data.load(config.dataset, data_dir, report=print, **options)
+    if "hierarchy" in models.get(config.model).needs:
+        return hierarchy.arrange(dataset, config.held_out)
+    return dataset
 
 
 def model_shape(model_class, image_shape):
@@ -302,6 +312,9 @@ def train_images(config, workdir, dataset, strategy, events=lambda model: ()):
     model_class = models.get(config.model)
     train, _ = training_splits(config, dataset, model_class.needs)
     shape = model_shape(model_class, dataset.image_shape)
+    if "hierarchy" in model_class.needs:
+        tree = hierarchy.Tree(dataset.hierarchy).children
+        config = dataclasses.replace(config, tree=tree)
     config = rundir.claim(workdir, config, shape)
     with strategy.scope(), precision(config.precision):
         model = rundir.build_model(config, shape)

@@ -6,11 +6,13 @@ own entry and then for the model's `"any"`.
 
 from tfdisent.errors import InputError
 from trainers.presets import fden
+from trainers.presets import hdn
 
 PRESETS = {
     "ali": {"any": fden.ALI_PRESETS},
     "autoencoder": {"any": fden.AUTOENCODER_PRESETS},
     "fden": fden.PRESETS,
+    "hdn": hdn.PRESETS,
 }
 
 
