@@ -27,6 +27,7 @@ CASES = {
     "autoencoder": (64, (32, 32, 1)),
     "beta_vae": (64, (64, 64, 1)),
     "fden": (16, (32, 32, 1)),
+    "hdn": (16, (28, 28, 1)),
 }
 
 
@@ -41,7 +42,10 @@ def case(name):
         return model, sampler.batches(codes.__getitem__, size)
     model = models.get(name)(image_shape=shape)
     images = rng.random((4_000, *shape), np.float32) > 0.9
-    split = data.ArraySplit((images * 255).astype(np.uint8))
+    labels = None
+    if "hierarchy" in model.needs:
+        labels = rng.integers(0, len(model.paths), len(images))
+    split = data.ArraySplit((images * 255).astype(np.uint8), labels)
     return model, pipeline.batches(split, size, shape)
 
 
