@@ -43,7 +43,8 @@ class RunConfig:
       eval_episodes: unseen-class episodes of every few-shot setting.
       critic_steps: training steps of the fresh critic that scores factors.
       baseline_steps: training steps of every hashing network that retrieval
-        by a hierarchy stands beside; 0 leaves them out.
+        by a hierarchy stands beside, and half those of the independent
+        classifier; 0 leaves both out.
     """
 
     model: str = ""

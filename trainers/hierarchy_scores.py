@@ -395,14 +395,12 @@ def evaluate(model, config, dataset, run):
       dataset: as arranged.
       run: the run directory, where the baselines' codes are kept.
     """
-    from trainers import judges
-
     tree = hierarchy.Tree(dataset.hierarchy)
     parents, paths = model.parents, tree.paths
     test = dataset.splits.get("test")
     if test is None:
         return {"hierarchy": {"tree": list(tree.names)}}
-    judge = judges.of_dataset(dataset, model.image_shape)
+    judge = judge_of(model, config, dataset)
     stored = some(dataset.splits["train"], DATABASE_IMAGES)
     asked = some(test, QUERIES)
     database, queries = (codes_of(model, s, paths) for s in (stored, asked))
@@ -416,11 +414,16 @@ def evaluate(model, config, dataset, run):
     seen = codes_of(model, some(test, TEST_IMAGES), paths)
     scores = {
         "classification": classification(
-            model, test, paths, parents, lambda x: judge(x)[1]["label"]
+            model,
+            test,
+            paths,
+            parents,
+            judge and (lambda image: judge(image)[1]["label"]),
         ),
         "retrieval": retrieval(database, queries, rows, hashing.METHODS),
-        "judge": {"name": judge.name, "accuracy": dict(judge.accuracy)},
     }
+    if judge:
+        scores["judge"] = {"name": judge.name, "accuracy": {**judge.accuracy}}
     if tree.depth > 2:
         scores["unseen"] = unseen(
             linear_classifiers(database, parents),
@@ -445,6 +448,16 @@ def evaluate(model, config, dataset, run):
         "seed": SEED,
     }
     return {"hierarchy": scores}
+
+
+def judge_of(model, config, dataset):
+    """The data set's independent classifier of leaves, or None."""
+    from trainers import judges
+
+    if not config.baseline_steps:
+        return None
+    settings = judges.Settings(steps=2 * config.baseline_steps)
+    return judges.of_dataset(dataset, model.image_shape, settings)
 
 
 def baseline_rows(model, config, dataset, splits, paths, run):
