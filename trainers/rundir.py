@@ -16,8 +16,15 @@ from tfdisent.models.backbone import SavedModelBackbone
 from trainers import config as configuration
 
 PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-probability")
-# Not part of what a run is: where it stops and how it reports.
-FREE_FIELDS = ("steps", "log_every", "checkpoint_every", "image_every")
+# Not part of what a run is: where it stops, how it reports, and what its
+# scores stand beside.
+FREE_FIELDS = (
+    "steps",
+    "log_every",
+    "checkpoint_every",
+    "image_every",
+    "baseline_steps",
+)
 KEPT_CHECKPOINTS = 2
 # What TensorFlow raises for checkpoints that are cut short, overwritten or of
 # another model.
