@@ -11,6 +11,7 @@ from trainers import callbacks
 from trainers.hierarchy_scores import codes_of
 from trainers.hierarchy_scores import level_names
 from trainers.hierarchy_scores import some
+from trainers.retrieve import Index
 
 # Images of a leaf in the tree; pairs translated; queries, and answers to each.
 TREE_IMAGES = 8
@@ -148,20 +149,16 @@ def _maps(model, split, tree):
 
 
 def _retrieval(model, split, database, tree):
-    """The nearest training images by each level's code alone."""
+    """The nearest training images by the codes down to each level."""
     asked = codes_of(model, split.subset(np.arange(QUERIES)), tree.paths)
     stored = codes_of(model, database, tree.paths)
-    spread = stored.values.std(axis=0) + 1e-6
     found = {}
     for level, name in enumerate(level_names(model)):
-        ours, theirs = (
-            c.values[:, level] / spread[level] for c in (asked, stored)
-        )
-        distances = np.square(ours[:, None] - theirs[None]).sum(axis=-1)
-        nearest = np.argsort(distances, axis=1)[:, :TOP]
+        index = Index(stored.values, level + 2)
+        _, nearest = index.nearest(asked.values, TOP)
         images = _images(model, database.subset(nearest.ravel()))
         images = images.reshape(*nearest.shape, *images.shape[1:])
         truth = asked.nodes[:, level, None] == stored.nodes[nearest, level]
-        found[name] = (images, truth)
+        found[f"down to {name}"] = (images, truth)
     queries = _images(model, split.subset(np.arange(QUERIES)))
     return visualization.retrieved(queries, found)

@@ -215,8 +215,9 @@ def test_image_norm():
 def test_residual_block():
     block = layers.Residual(2)
     inputs = tf.random.stateless_normal([2, 6, 6, 2], SEED)
+    outputs = block(inputs)
     wanted = inputs + block.second(tf.nn.relu(block.first(inputs)))
-    np.testing.assert_allclose(block(inputs), wanted, atol=1e-6)
+    np.testing.assert_allclose(outputs, wanted, atol=1e-6)
     # Scales of 0 switch the convolutions off; shifts alone are left.
     block = layers.Residual(2, norm="instance")
     zeros, ones = tf.zeros([2, 2]), tf.ones([2, 2])

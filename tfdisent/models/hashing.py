@@ -19,6 +19,7 @@ from tfdisent.optimizers import Adam
 
 # Below this side the trunk is that of HDN's form for 28x28.
 WIDE = 64
+INITIAL_SCALE = 0.1
 
 
 class Hashing(base.StepModel):
@@ -60,6 +61,10 @@ class Hashing(base.StepModel):
             strided=wide,
             name="trunk",
         )
+        # Values start near 0, as in HashNet's code: a saturated tanh has no
+        # gradient to leave with.
+        kernel = self.trunk.blocks[-2].kernel
+        kernel.assign(INITIAL_SCALE * kernel)
         self.built = True
 
     def encode(self, image):
