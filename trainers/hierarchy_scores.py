@@ -25,6 +25,8 @@ SEED = 0  # Of the choice of images, where a split has more than are used.
 # Test images; images in all that are generated from them; images to retrieve.
 TEST_IMAGES, GENERATED_IMAGES = 10_000, 15_000
 DATABASE_IMAGES, QUERIES = 60_000, 5_000
+# Principal components that stand for pixels, and images they are fitted to.
+COMPONENTS, COMPONENT_IMAGES = 50, 2_000
 BATCH = 100
 BASELINE_BATCH = 64
 
@@ -270,11 +272,34 @@ def baseline_codes(method, level, model, train_split, splits, paths, steps):
     )
 
 
-def flat_pixels(split, shape):
-    """Every image as a row, float32 `[N, H W C]`."""
-    return train.encode_split(
-        lambda image: tf.reshape(image, [len(image), -1]), split, shape
-    )
+def pixel_components(splits, shape):
+    """Principal components of pixels: what needs no training to speak of.
+
+    Args:
+      splits: the database, whose first images the components are of, and
+        others.
+      shape: of the images to compare.
+
+    Returns:
+      A list of float32 `[N, COMPONENTS]`, one a split.
+    """
+    from sklearn.decomposition import PCA
+
+    few = splits[0].subset(np.arange(min(len(splits[0]), COMPONENT_IMAGES)))
+    flat = train.encode_split(_flat, few, shape)
+    found = PCA(min(COMPONENTS, *flat.shape), random_state=SEED).fit(flat)
+    mean = tf.constant(found.mean_, tf.float32)
+    axes = tf.constant(found.components_.T, tf.float32)
+    return [
+        train.encode_split(
+            lambda image: tf.matmul(_flat(image) - mean, axes), split, shape
+        )
+        for split in splits
+    ]
+
+
+def _flat(images):
+    return tf.reshape(images, [-1, np.prod(images.shape[1:])])
 
 
 # ---- table 3 -----------------------------------------------------------------
@@ -407,7 +432,7 @@ def evaluate(model, config, dataset, run):
     rows = {
         "pixels": dict.fromkeys(
             range(len(parents)),
-            [flat_pixels(s, model.image_shape) for s in (stored, asked)],
+            pixel_components((stored, asked), model.image_shape),
         )
     }
     rows |= baseline_rows(model, config, dataset, (stored, asked), paths, run)
@@ -441,6 +466,7 @@ def evaluate(model, config, dataset, run):
         "retrieval_bits": [
             (level + 1) * model.style_dim for level in range(len(parents))
         ],
+        "retrieval_pixels": f"{COMPONENTS} principal components",
         "retrieval_relevant": "the same category at the level",
         "baseline_steps": config.baseline_steps,
         "baseline_batch": BASELINE_BATCH,

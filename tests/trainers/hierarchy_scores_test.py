@@ -179,8 +179,18 @@ def test_baselines_are_trained_once_a_level(tmp_path):
     assert scores.baseline_rows(*arguments) == {}
 
 
-def test_pixels_are_rows():
-    split = images_of(np.array([4, 0]))
+def test_pixel_components_keep_distances():
+    rng = np.random.default_rng(0)
+    splits = [
+        ArraySplit(rng.random((count, 3, 2, 1), np.float32), None)
+        for count in (20, 5)
+    ]
+    stored, asked = scores.pixel_components(splits, (3, 2, 1))
+    assert (stored.shape, asked.shape) == ((20, 6), (5, 6))
+    # As many components as pixels: a rotation.
+    flat = [s.images.reshape(len(s), -1) for s in splits]
     np.testing.assert_allclose(
-        scores.flat_pixels(split, (1, 2, 1)), [[0.1, 0.4], [0, 0]], rtol=1e-6
+        np.linalg.norm(stored[3] - asked[1]),
+        np.linalg.norm(flat[0][3] - flat[1][1]),
+        rtol=1e-5,
     )
