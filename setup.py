@@ -74,6 +74,7 @@ setup(
         "console_scripts": [
             "tfdisent-run=trainers.run:console",
             "tfdisent-encode=trainers.encode:console",
+            "tfdisent-retrieve=trainers.retrieve:console",
             "tfdisent-export=export.run:console",
             "tfdisent-promote=export.promote:console",
         ]

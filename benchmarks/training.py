@@ -34,6 +34,7 @@ CASES = {
     "jacobian_vae": (64, (64, 64, 1)),
     "pro_vlae": (64, (64, 64, 1)),
     "vlae": (64, (64, 64, 1)),
+    "hdn": (16, (28, 28, 1)),
 }
 
 
@@ -49,7 +50,8 @@ def case(name, network=None):
     options = {"network": network} if network else {}
     model = models.get(name)(image_shape=shape, **options)
     images = rng.random((4_000, *shape), np.float32) > 0.9
-    labels = rng.integers(0, 10, len(images))
+    classes = len(model.paths) if "hierarchy" in model.needs else 10
+    labels = rng.integers(0, classes, len(images))
     split = data.ArraySplit((images * 255).astype(np.uint8), labels)
     return model, pipeline.batches(split, size, shape)
 

@@ -176,3 +176,137 @@ def capacity_gap(kl, capacity, step, ramp_steps):
     """
     done = tf.cast(step, tf.float32) / max(1, ramp_steps)
     return tf.abs(tf.reduce_mean(kl) - capacity * tf.minimum(1.0, done))
+
+
+def local_cross_entropy(logits, labels, parents):
+    """Cross-entropy among the siblings under a given parent; seed 000, eq. 3.
+
+    The softmax runs over the children of each image's own parent; logits of
+    all other nodes have no part in it, nor a gradient.
+
+    Args:
+      logits: `[B, K]`, a column for every node of a level.
+      labels: int `[B]`, the true node; its parent says which siblings count.
+      parents: int `[K]`, every node's parent in the level above.
+
+    Returns:
+      float32 `[B]`, nats; 0 for a node without siblings.
+    """
+    logits = tf.where(
+        siblings(labels, parents),
+        tf.cast(logits, tf.float32),
+        # Far below any logit, yet finite: a gradient of 0, never of NaN.
+        tf.constant(-1e9, tf.float32),
+    )
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def siblings(labels, parents):
+    """Which nodes share a parent with each label: bool `[B, K]`."""
+    parents = tf.constant(parents, tf.int32)
+    return parents[None] == tf.gather(parents, labels)[:, None]
+
+
+def local_entropy(logits, labels, parents):
+    """Entropy of the softmax among the siblings of `labels`, float32 `[B]`.
+
+    Arguments as `local_cross_entropy`.
+    """
+    among = siblings(labels, parents)
+    logits = tf.where(among, tf.cast(logits, tf.float32), -1e9)
+    log_share = tf.nn.log_softmax(logits)
+    terms = tf.where(among, tf.exp(log_share) * log_share, 0.0)
+    return -tf.reduce_sum(terms, axis=-1)
+
+
+def least_squares(scores, target):
+    """mean (target - D)^2 over images and patches; LSGAN, seed 000, eq. 4."""
+    return tf.reduce_mean(tf.square(target - tf.cast(scores, tf.float32)))
+
+
+def mean_absolute_error(first, second):
+    """mean |a - b| over everything; seed 000, eq. 5 and 6."""
+    return tf.reduce_mean(tf.abs(first - second))
+
+
+def total_variation(images):
+    """Mean absolute difference of neighbours, down plus across."""
+    return mean_absolute_error(
+        images[:, 1:], images[:, :-1]
+    ) + mean_absolute_error(images[:, :, 1:], images[:, :, :-1])
+
+
+def dsh_loss(codes, labels, margin, pull):
+    """Deep Supervised Hashing: contrastive pairs, values pulled to +-1.
+
+    Args:
+      codes: float32 `[B, bits]`, before the sign.
+      labels: int `[B]`; equal ones are similar.
+      margin: squared distance from which dissimilar pairs cost nothing.
+      pull: weight of mean | |u| - 1 |.
+
+    Returns:
+      float32 scalar, a mean over the pairs of different rows.
+
+    Reference: Liu et al., Deep Supervised Hashing for Fast Image Retrieval,
+    CVPR 2016, equations 1 and 4.
+    """
+    similar, pairs = _pairs(labels)
+    difference = codes[:, None] - codes[None]
+    distances = tf.reduce_sum(tf.square(difference), axis=-1)
+    costs = tf.where(similar, distances, tf.nn.relu(margin - distances)) / 2
+    mean = tf.reduce_sum(costs * pairs) / tf.reduce_sum(pairs)
+    return mean + pull * tf.reduce_mean(tf.abs(tf.abs(codes) - 1))
+
+
+def hashnet_loss(codes, labels, sharpness=10.0):
+    """HashNet: logistic loss of pairs, both kinds weighing the same.
+
+    Args:
+      codes: float32 `[B, bits]` in (-1, 1).
+      labels: int `[B]`; equal ones are similar.
+      sharpness: of the logistic function; divided by the bits.
+
+    Returns:
+      float32 scalar, a mean over the pairs of different rows.
+
+    Reference: Cao et al., HashNet: Deep Learning to Hash by Continuation,
+    ICCV 2017, equation 4; pairs of a kind are weighed by its share.
+    """
+    similar, pairs = _pairs(labels)
+    products = tf.matmul(codes, codes, transpose_b=True)
+    products *= sharpness / codes.shape[-1]
+    costs = tf.nn.softplus(products) - tf.where(similar, products, 0.0)
+    total = tf.reduce_sum(pairs)
+    for kind in (similar, ~similar):
+        members = tf.where(kind, pairs, 0.0)
+        share = tf.reduce_sum(members) / total
+        pairs = tf.where(kind, members / tf.maximum(share, 1e-6), pairs)
+    return tf.reduce_sum(costs * pairs) / total
+
+
+def _pairs(labels):
+    """Which pairs share a label, bool `[B, B]`; and 1 off the diagonal."""
+    similar = labels[:, None] == labels[None]
+    return similar, 1.0 - tf.eye(tf.shape(labels)[0])
+
+
+def ssdh_loss(codes, logits, labels):
+    """SSDH: classification from bits that are decided, and balanced.
+
+    Args:
+      codes: float32 `[B, bits]` in (0, 1).
+      logits: float32 `[B, classes]`, linear in the codes.
+      labels: int `[B]`.
+
+    Returns:
+      float32 scalar.
+
+    Reference: Yang et al., Supervised Learning of Semantics-Preserving Hash
+    via Deep Convolutional Neural Networks, TPAMI 2018, equation 7; all weights
+    are 1, as in its code.
+    """
+    wrong = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    decided = tf.reduce_mean(tf.square(codes - 0.5)) / 2
+    uneven = tf.square(tf.reduce_mean(codes, axis=1) - 0.5)
+    return tf.reduce_mean(wrong) - decided + tf.reduce_mean(uneven) / 2

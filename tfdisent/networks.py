@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfdisent import layers
@@ -755,6 +756,255 @@ def _hidden(widths):
     for width in widths:
         blocks += [keras.layers.Dense(width), layers.activation("relu")]
     return blocks
+
+
+# ---- HDN (seed 000, A.1.1) --------------------------------------------------
+
+HDN_BLOCKS = 3  # Residual blocks of either encoder and of the decoder.
+
+
+def _hdn_down(filters, norm):
+    """c7s1-k, d2k, d4k: to a quarter of the side."""
+    blocks = []
+    for kernel, stride, factor in ((7, 1, 1), (4, 2, 2), (4, 2, 4)):
+        blocks.append(layers.ReflectConv2D(factor * filters, kernel, stride))
+        if norm:
+            blocks.append(layers.InstanceNorm())
+        blocks.append(layers.activation("relu"))
+    return blocks
+
+
+def hdn_content_encoder(image_shape, filters, name=None):
+    """E_c: `[B, H, W, C]` -> F_1, float32 `[B, H / 4, W / 4, 4 filters]`."""
+    blocks = _hdn_down(filters, "instance")
+    for _ in range(HDN_BLOCKS):
+        blocks.append(layers.Residual(4 * filters, "instance"))
+    blocks.append(keras.layers.Activation("linear", dtype="float32"))
+    return built(layers.Stack(blocks, name=name), image_shape)
+
+
+def hdn_style_encoder(
+    image_shape, filters, levels, style_dim, strided, name=None
+):
+    """E_s: `[B, H, W, C]` -> R_2 .. R_L, float32 `[B, levels, style_dim]`.
+
+    Args:
+      image_shape: `(H, W, C)`.
+      filters: of the first convolution.
+      levels: how many, L - 1.
+      style_dim: numbers a level.
+      strided: two further stride-2 convolutions, as at 128x128, in the place
+        of the residual blocks of the form for 28x28.
+      name: of the network.
+    """
+    blocks = _hdn_down(filters, None)
+    if strided:
+        for _ in range(2):
+            blocks.append(layers.ReflectConv2D(4 * filters, 4, 2))
+            blocks.append(layers.activation("relu"))
+    else:
+        blocks += [layers.Residual(4 * filters) for _ in range(HDN_BLOCKS)]
+    blocks += [
+        keras.layers.GlobalAveragePooling2D(dtype="float32"),
+        # A 1x1 convolution for each level, on one pixel.
+        keras.layers.Dense(
+            levels * style_dim, kernel_initializer="he_normal", dtype="float32"
+        ),
+        keras.layers.Reshape((levels, style_dim), dtype="float32"),
+    ]
+    return built(layers.Stack(blocks, name=name), image_shape)
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class HDNDecoder(keras.layers.Layer):
+    """G: content through AdaIN blocks whose parameters come from the styles.
+
+    Args:
+      channels: of the image.
+      filters: of the last but one convolution.
+      hidden: width of the MLP's two hidden layers.
+
+    Call arguments:
+      content: `[B, h, w, 4 filters]`.
+      styles: `[B, levels, style_dim]`.
+    """
+
+    def __init__(self, channels, filters, hidden, **kwargs):
+        # Styles stay float32 under every policy, as far as the AdaIN.
+        super().__init__(autocast=False, **kwargs)
+        self.channels, self.filters, self.hidden = channels, filters, hidden
+        width = 4 * filters
+        self.mlp = layers.Stack(
+            [
+                _hdn_dense(hidden, "relu"),
+                _hdn_dense(hidden, "relu"),
+                _hdn_dense(HDN_BLOCKS * 2 * 2 * width),
+            ],
+            dtype="float32",
+            name="mlp",
+        )
+        self.blocks = [
+            layers.Residual(width, "instance") for _ in range(HDN_BLOCKS)
+        ]
+        self.up = layers.Stack(
+            [
+                layers.UpConv2D(2 * filters),
+                layers.ImageNorm(),
+                layers.activation("relu"),
+                layers.UpConv2D(filters),
+                layers.ImageNorm(),
+                layers.activation("relu"),
+                layers.ReflectConv2D(channels, 7),
+                keras.layers.Activation("tanh", dtype="float32"),
+            ],
+            name="up",
+        )
+
+    def build(self, content_shape, styles_shape):
+        self.mlp.build((None, styles_shape[1] * styles_shape[2]))
+        for block in self.blocks:
+            block.build(content_shape)
+        self.up.build(content_shape)
+
+    def call(self, content, styles):
+        flat = tf.reshape(styles, [-1, styles.shape[1] * styles.shape[2]])
+        parameters = tf.reshape(
+            self.mlp(flat), [-1, HDN_BLOCKS, 2, 2, 4 * self.filters]
+        )
+        hidden = tf.cast(content, self.compute_dtype)
+        for number, block in enumerate(self.blocks):
+            own = parameters[:, number]
+            # Of each half the shift comes first (the authors' code).
+            shifts, scales = tf.unstack(tf.unstack(own, axis=2), axis=0)
+            hidden = block(
+                hidden, tf.unstack(scales, axis=1), tf.unstack(shifts, axis=1)
+            )
+        return self.up(hidden)
+
+    def compute_output_shape(self, content_shape, styles_shape):
+        del styles_shape
+        return (*self.up.compute_output_shape(content_shape)[:3], self.channels)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "channels": self.channels,
+            "filters": self.filters,
+            "hidden": self.hidden,
+        }
+
+
+def _hdn_dense(units, activation=None):
+    # The parameters of a normalisation are as delicate as logits.
+    return keras.layers.Dense(
+        units, activation, kernel_initializer="he_normal", dtype="float32"
+    )
+
+
+def hdn_decoder(content_shape, style_shape, channels, filters, hidden, name):
+    """A built `HDNDecoder`: content, styles -> float32 images in [-1, 1]."""
+    decoder = HDNDecoder(channels, filters, hidden, name=name)
+    decoder.build((None, *content_shape), (None, *style_shape))
+    return decoder
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class HDNCritic(keras.layers.Layer):
+    """D at one scale: a real/fake map and a classifier for every level.
+
+    Args:
+      sizes: categories of every level from the second on.
+      filters: of the first of four stride-2 convolutions.
+
+    Call arguments:
+      image: `[B, H, W, C]`.
+
+    Output:
+      `(map, logits)`: float32 `[B, h, w, 1]`, and a list of `[B, K_l]`.
+    """
+
+    def __init__(self, sizes, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.sizes, self.filters = tuple(sizes), filters
+        blocks = []
+        for factor in (1, 2, 4, 8):
+            blocks.append(
+                layers.ReflectConv2D(
+                    factor * filters, 4, 2, initializer=_hdn_normal()
+                )
+            )
+            blocks.append(layers.activation("leaky_relu", 0.2))
+        blocks.append(keras.layers.Activation("linear", dtype="float32"))
+        self.trunk = layers.Stack(blocks, name="trunk")
+        self.score, self.classes = (
+            keras.layers.Dense(
+                units, kernel_initializer=_hdn_normal(), dtype="float32"
+            )
+            for units in (1, sum(self.sizes))
+        )
+
+    def build(self, input_shape):
+        self.trunk.build(input_shape)
+        features = self.trunk.compute_output_shape(input_shape)
+        self.score.build(features)
+        self.classes.build((None, features[-1]))
+
+    def call(self, image):
+        features = self.trunk(image)
+        # A 1x1 convolution and a mean commute.
+        pooled = tf.reduce_mean(features, axis=[1, 2])
+        logits = tf.split(self.classes(pooled), self.sizes, axis=-1)
+        return self.score(features), logits
+
+    def get_config(self):
+        own = {"sizes": self.sizes, "filters": self.filters}
+        return {**super().get_config(), **own}
+
+
+def hdn_style_classifiers(style_shape, sizes):
+    """A linear classifier of all codes for every level; built."""
+    classifiers = []
+    for size in sizes:
+        classifier = keras.layers.Dense(size, dtype="float32")
+        classifier.build((None, style_shape[0] * style_shape[1]))
+        classifiers.append(classifier)
+    return classifiers
+
+
+def _hdn_normal():
+    return keras.initializers.RandomNormal(stddev=0.02)
+
+
+def hdn_critics(image_shape, sizes, filters, scales):
+    """D: a built `HDNCritic` for every scale, the largest first."""
+    height, width, channels = image_shape
+    critics = []
+    for number in range(scales):
+        critic = HDNCritic(sizes, filters, name=f"critic_{number}")
+        critic.build((None, height, width, channels))
+        critics.append(critic)
+        height, width = -(-height // 2), -(-width // 2)
+    return critics
+
+
+def halved(images):
+    """Means of 3x3 pixels at every second one, borders not counted in.
+
+    Args:
+      images: float `[B, H, W, C]`.
+
+    Returns:
+      `[B, ceil(H / 2), ceil(W / 2), C]`.
+    """
+    _, height, width, _ = images.shape
+    padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    sums = 9 * tf.nn.avg_pool2d(padded, 3, 2, "VALID")
+    counts = [
+        np.convolve(np.ones(side), np.ones(3), "same")[::2]
+        for side in (height, width)
+    ]
+    counts = np.outer(*counts)[None, :, :, None]
+    return sums / tf.constant(counts, images.dtype)
 
 
 # Encoder and decoder of the flat VAEs by name: `(image_shape, size of head or

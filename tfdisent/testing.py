@@ -53,6 +53,7 @@ TINY = {
         "fade_steps": 1,
     },
     "vlae": {"z_dim": 2, "image_shape": (32, 32, 1)},
+    "hdn": {"image_shape": (16, 16, 1), "style_dim": 3, "filters": 4},
 }
 
 
@@ -80,7 +81,8 @@ def random_batch(model, count=4, seed=0):
     Args:
       model: a `StepModel`. With `"episodes"` it gets 3-way 2-shot episodes
         with 2 queries, of images, or of codes where it needs a backbone; with
-        `"label"` classes below the size of its part `label`.
+        `"label"` classes below the size of its part `label`, with
+        `"hierarchy"` leaves of its `paths`.
       count: images or episodes.
       seed: int.
 
@@ -102,7 +104,7 @@ def random_batch(model, count=4, seed=0):
             "target": rng.integers(0, 3, (count, 2)).astype(np.int32),
         }
     batch = {"image": random_images(model.image_shape, count, seed)}
-    unknown = set(model.needs) - {"label", "backbone"}
+    unknown = set(model.needs) - {"label", "backbone", "hierarchy"}
     if unknown or ("label" in model.needs and "label" not in model.parts):
         raise ValueError(
             f"{type(model).__name__} needs {sorted(model.needs)}, which "
@@ -111,6 +113,9 @@ def random_batch(model, count=4, seed=0):
     if "label" in model.needs:
         classes = model.parts["label"][-1]
         batch["label"] = rng.integers(0, classes, count).astype(np.int32)
+    if "hierarchy" in model.needs:
+        leaves = len(model.paths)
+        batch["label"] = rng.integers(0, leaves, count).astype(np.int32)
     return batch
 
 

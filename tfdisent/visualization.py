@@ -897,3 +897,174 @@ def tsne_of_parts(codes, labels):
       uint8 `[H', W', 3]`.
     """
     return beside([tsne(c, labels, title=n) for n, c in codes.items()], GAP)
+
+
+# ---- hierarchies of categories -----------------------------------------------
+
+GREEN, RED = (0, 150, 60), (215, 40, 40)
+FRAME = 3  # Pixels.
+# Leaves that one picture of a tree shows at most.
+LEAVES = 48
+
+
+def category_tree(names, paths, images):
+    """A tree of categories, a row of images a leaf, a bracket a parent.
+
+    Args:
+      names: for every level from the root's children on, the path (`"a/b"`)
+        of every node.
+      paths: int `[leaves, levels]`, the nodes on the way to every leaf.
+      images: for every leaf `[N, H, W, C]`, N at least 1 and equal; a mapping
+        from leaf to its images, some leaves left out.
+
+    Returns:
+      uint8 `[H', W', 3]`; of more than 48 leaves, as many evenly spread ones.
+    """
+    chosen = sorted(images)
+    if len(chosen) > LEAVES:
+        spread = np.linspace(0, len(chosen) - 1, LEAVES).astype(int)
+        chosen = [chosen[i] for i in np.unique(spread)]
+    count, height, width = images[chosen[0]].shape[:3]
+    zoom = zoom_to_fit(len(chosen) * height, (count + 2) * width)
+    shorts = [[path.rpartition("/")[2] for path in level] for level in names]
+    widths = [
+        max(text(shorts[level][paths[leaf, level]]).shape[1] for leaf in chosen)
+        for level in range(paths.shape[1])
+    ]
+
+    def rows(leaves, level):
+        """The rows of leaves that share their path above a level."""
+        if level == paths.shape[1] - 1:
+            sheet = tile(
+                np.concatenate([images[leaf] for leaf in leaves]),
+                count,
+                zoom=zoom,
+            )
+            lines = [
+                place(
+                    text(shorts[level][leaf]),
+                    zoom * height,
+                    widths[level],
+                    across=1,
+                )
+                for leaf in leaves
+            ]
+            return beside([stack(lines, PADDING), sheet], GAP // 2)
+        groups = []
+        for node in np.unique(paths[leaves, level]):
+            own = [leaf for leaf in leaves if paths[leaf, level] == node]
+            inner = rows(own, level + 1)
+            groups.append(_bracketed(shorts[level][node], inner, widths[level]))
+        return stack(groups)
+
+    return framed(rows(chosen, 0))
+
+
+def subset_grid(model, sources, targets):
+    """Seed 000's figures 3, 11, 12: every subset of units from the target.
+
+    Args:
+      model: a `PartsModel` of few units.
+      sources, targets: `[N, H, W, C]`.
+
+    Returns:
+      uint8 `[H', W', 3]`: a row a pair; the source, what it becomes with each
+      non-empty subset of the target's units, small subsets first, the target.
+    """
+    units = list(model.units)
+    masks = np.array(list(np.ndindex(*[2] * len(units)))[1:])
+    masks = masks[np.lexsort((*-masks.T[::-1], masks.sum(axis=1)))]
+    first = _repeat(encode(model, sources), len(masks))
+    second = _repeat(encode(model, targets), len(masks))
+    cells = _mixed(model, first, second, np.tile(masks, (len(sources), 1)))
+    height, width = sources.shape[1:3]
+    zoom = zoom_to_fit(len(sources) * height, (len(masks) + 2) * width)
+    heads = ["+".join(str(n + 1) for n in np.flatnonzero(m)) for m in masks]
+    columns = [
+        (["source"], sources, 1),
+        (heads, cells, len(masks)),
+        (["target"], targets, 1),
+    ]
+    legend = ", ".join(f"{n} {unit}" for n, unit in enumerate(units, 1))
+    panels = [
+        stack(
+            [_headings(head, zoom * width), tile(images, across, zoom=zoom)],
+            across=0,
+        )
+        for head, images, across in columns
+    ]
+    title = text(f"from the target: {legend}")
+    return framed(stack([title, beside(panels)]))
+
+
+def exchanged(model, first, second, units, names=("first", "second")):
+    """Two rows of images and what they become with each other's units.
+
+    Args:
+      model: a `PartsModel`.
+      first, second: `[N, H, W, C]`.
+      units: names of the units that are exchanged.
+      names: of the two rows.
+
+    Returns:
+      uint8 `[H', W', 3]`, four rows.
+    """
+    mix = np.isin(list(model.units), units).astype(np.float32)
+    mix = np.tile(mix, (len(first), 1))
+    parts = encode(model, first), encode(model, second)
+    rows = [
+        np.asarray(pipeline.to_float(first)),
+        np.asarray(pipeline.to_float(second)),
+        _mixed(model, *parts, mix),
+        _mixed(model, *parts[::-1], mix),
+    ]
+    height, width = first.shape[1:3]
+    zoom = zoom_to_fit(4 * height, (len(first) + 3) * width)
+    heads = [*names]
+    heads += [f"{a} with codes of {b}" for a, b in (names, names[::-1])]
+    lines = _row_names(heads, zoom * height)
+    sheet = tile(np.concatenate(rows), len(first), zoom=zoom)
+    return framed(beside([lines, sheet]))
+
+
+def coloured_frame(picture, right):
+    """A picture inside a green frame where it is right, else a red one."""
+    height, width, _ = picture.shape
+    canvas = np.empty((height + 2 * FRAME, width + 2 * FRAME, 3), np.uint8)
+    canvas[:] = GREEN if right else RED
+    canvas[FRAME:-FRAME, FRAME:-FRAME] = picture
+    return canvas
+
+
+def retrieved(queries, found):
+    """Seed 000's figure 6: what each query brings up, framed by its truth.
+
+    Args:
+      queries: `[Q, H, W, C]`.
+      found: {name: `(images [Q, K, H, W, C], right)`}; right is bool `[Q, K]`,
+        or None where nobody knows, which leaves the frames out.
+
+    Returns:
+      uint8 `[H', W', 3]`: a row a query; the query, then K images a name.
+    """
+    height, width = queries.shape[1:3]
+    most = sum(images.shape[1] for images, _ in found.values()) + 1
+    zoom = zoom_to_fit(len(queries) * (height + 2), most * (width + 2))
+
+    edge = 2 * FRAME
+
+    def cell(image, right):
+        picture = tile(image[None], 1, zoom=zoom)
+        if right is not None:
+            picture = coloured_frame(picture, right)
+        return place(picture, zoom * height + edge, zoom * width + edge)
+
+    columns = [stack([text("query"), *(cell(q, None) for q in queries)])]
+    for name, (images, right) in found.items():
+        rows = []
+        for number, row in enumerate(images):
+            truth = [None] * len(row) if right is None else right[number]
+            cells = [cell(i, own) for i, own in zip(row, truth, strict=True)]
+            rows.append(beside(cells, PADDING))
+        columns.append(stack([text(name), *rows]))
+    return framed(beside(columns, 2 * GAP))

@@ -29,6 +29,8 @@ class RunConfig:
         few-shot) then leave the training set and are scored.
       image_size: side of folder images and TFDS photos; 0 for the default.
       grey: folder images in one channel.
+      hierarchy: which of its hierarchies a data set of several is arranged by.
+      held_out: leaf that a model of a hierarchy is not trained on.
       log_every: steps between lines of progress and TensorBoard scalars.
       checkpoint_every: steps between checkpoints.
       image_every: steps between pictures; 0 draws them at the end only.
@@ -44,6 +46,9 @@ class RunConfig:
       backbone_range: pixel range a foreign backbone works in.
       eval_episodes: unseen-class episodes of every few-shot setting.
       critic_steps: training steps of the fresh critic that scores factors.
+      baseline_steps: training steps of every hashing network that retrieval
+        by a hierarchy stands beside, and half those of the independent
+        classifier; 0 leaves both out.
 
     Class attributes:
       passed: those of these fields that the model's constructor takes, too.
@@ -64,6 +69,8 @@ class RunConfig:
     evaluation_split: str = "test"
     image_size: int = 0
     grey: bool = False
+    hierarchy: str = ""
+    held_out: str = ""
     log_every: int = 100
     checkpoint_every: int = 500
     image_every: int = 2_000
@@ -79,6 +86,7 @@ class RunConfig:
     backbone_range: tuple[float, ...] = (0.0, 1.0)
     eval_episodes: int = 10_000
     critic_steps: int = 1_500
+    baseline_steps: int = 2_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,6 +262,28 @@ class FDENConfig(RunConfig):
     decay_steps: int = 0
 
 
+@dataclasses.dataclass(frozen=True)
+class HDNConfig(RunConfig):
+    """`tree` is the data set's, whatever is set."""
+
+    batch_size: int = 16
+    tree: tuple[int, ...] = (2, 3, 2)
+    style_dim: int = 8
+    filters: int = 0
+    scales: int = 0
+    style_layers: str = "auto"
+    learning_rate: float = 1e-4
+    halve_every: int = 100_000
+    weight_decay: float = 1e-4
+    alpha: float = 10.0
+    beta: float = 1.0
+    feature_recon: str = "recombined"
+    mirror: bool = True
+    w_disent_cls: float = 0.0
+    w_disent_ent: float = 0.0
+    w_tv: float = 0.0
+
+
 CONFIGS = {
     "ali": ALIConfig,
     "autoencoder": AutoencoderConfig,
@@ -266,6 +296,7 @@ CONFIGS = {
     "jacobian_vae": JacobianVAEConfig,
     "pro_vlae": ProVLAEConfig,
     "vlae": VLAEConfig,
+    "hdn": HDNConfig,
 }
 
 _RUN_FIELDS = {field.name for field in dataclasses.fields(RunConfig)}
@@ -413,6 +444,8 @@ def checked(config):
         "step2_input": ("w", "z", "both"),
         "clip_scope": ("per_variable", "global"),
         "init": ("glorot_normal", "paper"),
+        "style_layers": ("auto", "residual", "strided"),
+        "feature_recon": ("recombined", "own"),
     }
     if config.model in CONFIGS:
         for name, known in (choices | config.choices).items():

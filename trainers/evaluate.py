@@ -22,6 +22,7 @@ from tfdisent.metrics.few_shot import paired_difference
 from tfdisent.metrics.linear_probe import linear_probe
 from tfdisent.models import few_shot
 from trainers import command
+from trainers import hierarchy_scores
 from trainers import label_scores
 from trainers import rundir
 from trainers import train
@@ -376,6 +377,8 @@ def evaluate(run, data_dir=None, dataset=None):
         scores = evaluate_episodes(model, config, dataset)
     else:
         scores = evaluate_images(model, config, dataset)
+    if "hierarchy" in model.needs:
+        scores |= hierarchy_scores.evaluate(model, config, dataset, run)
     scores["dataset"] = dataset.description
     scores["step"] = int(model.step.numpy())
     scores["seed"] = config.seed
@@ -429,6 +432,7 @@ def table(scores):
     for name, value in scores.get("held_out", {}).items():
         lines.append(f"held-out {name}: {value:.4g}")
     lines += label_scores.lines(scores)
+    lines += hierarchy_scores.table(scores.get("hierarchy", {}))
     return "\n".join(lines)
 
 

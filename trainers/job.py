@@ -11,6 +11,7 @@ from tfdisent import models
 from trainers import callbacks
 from trainers import config as configuration
 from trainers import evaluate
+from trainers import hierarchy_pictures
 from trainers import rundir
 from trainers import strategy as strategies
 from trainers import train
@@ -55,6 +56,8 @@ def run(
     needs = models.get(config.model).needs
 
     def events(model):
+        if "hierarchy" in needs and strategies.is_chief(strategy):
+            hierarchy_pictures.draw_tree(dataset, workdir)
         return drawing(model, config, dataset, workdir)
 
     given = (config, workdir, dataset)
@@ -80,7 +83,11 @@ def drawing(model, config, dataset, workdir):
     draw = callbacks.picture_events(
         model, split or dataset.splits["train"], workdir
     )
-    return [(config.image_every, draw)]
+    events = [(config.image_every, draw)]
+    if "hierarchy" in model.needs:
+        levels = hierarchy_pictures.picture_event(model, dataset, workdir)
+        events.append((config.image_every, levels))
+    return events
 
 
 def plug_backbone(config, workdir, dataset, strategy, named):
@@ -130,7 +137,7 @@ def _finished(run_directory):
 
 
 def small(dataset):
-    """A data set cut for `--quick`: the first classes, the first images."""
+    """A data set cut for `--quick`: the first classes, some images."""
 
     def few_classes(split):
         classes = np.unique(split.labels)[:QUICK_CLASSES]
@@ -139,12 +146,18 @@ def small(dataset):
     return dataclasses.replace(
         dataset,
         splits={
-            name: split.subset(np.arange(min(len(split), QUICK_IMAGES)))
+            name: split.subset(_some(len(split)))
             for name, split in dataset.splits.items()
         },
         few_shot={n: few_classes(s) for n, s in dataset.few_shot.items()},
         description=f"{dataset.description}, cut for --quick",
     )
+
+
+def _some(size):
+    """Seeded random indices, since a set may be sorted by its classes."""
+    chosen = np.random.default_rng(0).permutation(size)[:QUICK_IMAGES]
+    return np.sort(chosen)
 
 
 def finish(model, config, dataset, workdir, seconds):

@@ -25,6 +25,7 @@ QUICK = {
     "image_every": 0,
     "eval_episodes": 100,
     "critic_steps": 50,
+    "baseline_steps": 2,
 }
 
 

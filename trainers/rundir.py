@@ -16,7 +16,8 @@ from tfdisent.models.backbone import SavedModelBackbone
 from trainers import config as configuration
 
 PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-probability")
-# Not part of what a run is: where it stops and how it reports.
+# Not part of what a run is: where it stops, how it reports, and what its
+# scores stand beside.
 FREE_FIELDS = (
     "steps",
     "log_every",
@@ -24,6 +25,7 @@ FREE_FIELDS = (
     "image_every",
     "traversal_steps",
     "traversal_span",
+    "baseline_steps",
 )
 KEPT_CHECKPOINTS = 2
 # What TensorFlow raises for checkpoints that are cut short, overwritten or of

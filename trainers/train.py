@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfdisent import data
 from tfdisent import models
 from tfdisent.data import augment
+from tfdisent.data import hierarchy
 from tfdisent.data import pipeline
 from tfdisent.data.base import held_out
 from tfdisent.data.episodes import EpisodeSampler
@@ -32,13 +33,21 @@ ENCODE_BATCH = 500
 
 
 def load_data(config, data_dir=None):
-    """The data set of a run, at the size and in the channels asked for."""
+    """The data set of a run, at the size and in the channels asked for.
+
+    Labels are leaves where the model needs a hierarchy.
+    """
     options = {}
+    if config.hierarchy:
+        options["hierarchy"] = config.hierarchy
     if config.image_size:
         options["size"] = config.image_size
     if config.grey:
         options["grey"] = True
-    return data.load(config.dataset, data_dir, report=print, **options)
+    dataset = data.load(config.dataset, data_dir, report=print, **options)
+    if "hierarchy" in models.get(config.model).needs:
+        return hierarchy.arrange(dataset, config.held_out)
+    return dataset
 
 
 def model_shape(model_class, image_shape):
@@ -383,13 +392,15 @@ def counted(config, dataset, train):
     """The configuration with what only the data can say, where it is asked.
 
     How many images the training split has (`data_size`), unless set; how many
-    classes there are (`num_classes`).
+    classes there are (`num_classes`); their hierarchy (`tree`).
     """
     known = {}
     if getattr(config, "data_size", None) == 0:
         known["data_size"] = len(train)
     if hasattr(config, "num_classes"):
         known["num_classes"] = dataset.num_classes
+    if hasattr(config, "tree"):
+        known["tree"] = hierarchy.Tree(dataset.hierarchy).children
     return dataclasses.replace(config, **known)
 
 

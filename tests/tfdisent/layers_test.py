@@ -164,3 +164,110 @@ def test_a_conditioned_head_sees_features_and_label():
     image = tf.ones([2, 2, 2, 1])
     label = tf.constant([[0.0, 1.0, 10.0], [0.0, 0.0, 0.5]])
     np.testing.assert_allclose(layer(image, label), [[15.0], [4.5]])
+
+
+def test_reflected_convolution_by_hand():
+    layer = layers.ReflectConv2D(1, 3, initializer="ones")
+    image = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    outputs = layer(image).numpy()[0, :, :, 0]
+    padded = np.pad(image[0, :, :, 0], 1, mode="reflect")
+    wanted = [
+        [padded[i : i + 3, j : j + 3].sum() for j in range(3)] for i in range(3)
+    ]
+    np.testing.assert_allclose(outputs, wanted)
+    for kernel, stride, sides in (
+        (7, 1, (28, 28)),
+        (4, 2, (14, 14)),
+        (5, 1, (28, 28)),
+    ):
+        layer = layers.ReflectConv2D(2, kernel, stride)
+        outputs = layer(tf.zeros([1, 28, 28, 1]))
+        assert tuple(outputs.shape[1:3]) == sides
+        assert layer.compute_output_shape((1, 28, 28, 1)) == outputs.shape
+    # 28 - 14 - 7 - 3 - 1, as the authors have it.
+    odd = layers.ReflectConv2D(2, 4, 2)
+    assert odd.compute_output_shape((1, 7, 7, 1))[1] == 3
+    assert odd.compute_output_shape((1, 3, 3, 1))[1] == 1
+
+
+def test_fused_enlargement_is_enlargement_then_convolution():
+    layer = layers.UpConv2D(3)
+    image = tf.random.stateless_normal([2, 5, 4, 2], SEED)
+    outputs = layer(image)
+    layer.bias.assign([1.0, 2.0, 3.0])
+    large = tf.repeat(tf.repeat(image, 2, axis=1), 2, axis=2)
+    large = layers.mirrored_borders(large, 2, "SYMMETRIC")
+    wanted = tf.nn.conv2d(large, layer.kernel, 1, "VALID")
+    np.testing.assert_allclose(outputs, wanted, atol=1e-5)
+    np.testing.assert_allclose(layer(image), wanted + [1, 2, 3], atol=1e-5)
+    assert layer.compute_output_shape((2, 5, 4, 2)) == outputs.shape
+
+
+def test_instance_norms():
+    inputs = 5 + 3 * tf.random.stateless_normal([2, 8, 8, 3], SEED)
+    plain = layers.instance_norm(inputs).numpy()
+    np.testing.assert_allclose(plain.mean(axis=(1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(plain.std(axis=(1, 2)), 1, atol=1e-4)
+    scale = tf.constant([[1.0, 2.0, 0.0], [4.0, 5.0, -1.0]])
+    shift = tf.constant([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
+    adapted = layers.adaptive_instance_norm(inputs, scale, shift)
+    np.testing.assert_allclose(
+        adapted,
+        plain * scale[:, None, None] + shift[:, None, None],
+        atol=1e-4,
+    )
+
+
+def test_image_norm():
+    inputs = 5 + 3 * tf.random.stateless_normal([2, 8, 8, 3], SEED)
+    layer = layers.ImageNorm()
+    outputs = layer(inputs).numpy()
+    np.testing.assert_allclose(outputs.mean(axis=(1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(
+        outputs.std(axis=(1, 2, 3), ddof=1), 1, atol=1e-4
+    )
+    layer.scale.assign([1.0, 2.0, 3.0])
+    layer.shift.assign([0.0, 0.0, 1.0])
+    np.testing.assert_allclose(
+        layer(inputs), outputs * [1, 2, 3] + [0, 0, 1], atol=1e-5
+    )
+    # A blank image has a gradient, too.
+    with tf.GradientTape() as tape:
+        blank = tf.zeros([1, 4, 4, 3])
+        tape.watch(blank)
+        total = tf.reduce_sum(layer(blank))
+    assert np.all(np.isfinite(tape.gradient(total, blank)))
+
+
+def test_residual_block():
+    block = layers.Residual(2)
+    inputs = tf.random.stateless_normal([2, 6, 6, 2], SEED)
+    outputs = block(inputs)
+    wanted = inputs + block.second(tf.nn.relu(block.first(inputs)))
+    np.testing.assert_allclose(outputs, wanted, atol=1e-6)
+    # Scales of 0 switch the convolutions off; shifts alone are left.
+    block = layers.Residual(2, norm="instance")
+    zeros, ones = tf.zeros([2, 2]), tf.ones([2, 2])
+    np.testing.assert_allclose(
+        block(inputs, (ones, zeros), (zeros, 3 * ones)), inputs + 3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.ReflectConv2D(2, 4, 2, initializer="ones"),
+        layers.UpConv2D(2),
+        layers.InstanceNorm(),
+        layers.ImageNorm(),
+        layers.Residual(3, "instance"),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_image_layers_keep_their_configuration(layer):
+    again = type(layer).from_config(layer.get_config())
+    image = tf.random.stateless_normal([1, 6, 6, 3], SEED)
+    first, second = layer(image), again(image)
+    again.set_weights(layer.get_weights())
+    np.testing.assert_allclose(first, again(image), atol=1e-6)
+    assert first.shape == second.shape

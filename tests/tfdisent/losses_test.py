@@ -107,3 +107,55 @@ def test_capacity_gap_follows_its_ramp(step, gap):
 def test_capacity_without_a_ramp_is_there_at_once():
     found = losses.capacity_gap(tf.constant([3.0]), 5.0, 1, 0)
     np.testing.assert_allclose(found, 2.0)
+
+
+# Two parents with three and two children.
+PARENTS = [0, 0, 0, 1, 1]
+
+
+def test_local_cross_entropy_in_closed_form():
+    logits = tf.constant(
+        [[1.0, 2.0, 3.0, 50.0, -50.0], [90.0, 80.0, 70.0, 0.0, 2.0]]
+    )
+    values = losses.local_cross_entropy(logits, [1, 4], PARENTS)
+    first = np.log(np.exp([1.0, 2.0, 3.0]).sum()) - 2.0
+    second = np.log(1 + np.exp(-2.0))
+    np.testing.assert_allclose(values, [first, second], rtol=1e-6)
+    # Nobody knows: log of the number of siblings; an only child: nothing.
+    flat = losses.local_cross_entropy(tf.zeros([2, 5]), [0, 3], PARENTS)
+    np.testing.assert_allclose(flat, np.log([3, 2]), rtol=1e-6)
+    alone = losses.local_cross_entropy(tf.zeros([1, 2]), [1], [0, 1])
+    np.testing.assert_allclose(alone, [0.0], atol=1e-7)
+
+
+def test_local_cross_entropy_has_no_gradient_beyond_siblings():
+    logits = tf.Variable(tf.random.stateless_normal([2, 5], [1, 2]))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(
+            losses.local_cross_entropy(logits, [1, 4], PARENTS)
+        )
+    gradient = tape.gradient(loss, logits).numpy()
+    np.testing.assert_array_equal(gradient[0, 3:], 0)
+    np.testing.assert_array_equal(gradient[1, :3], 0)
+    # Softmax minus one-hot: within a slice the softmax sums to 1.
+    np.testing.assert_allclose(gradient.sum(axis=1), 0, atol=1e-6)
+    assert gradient[0, 1] < 0 < gradient[0, 0]
+
+
+def test_local_entropy_in_closed_form():
+    logits = tf.constant([[0.0, 0.0, 0.0, 9.0, 9.0], [5.0, 5.0, 5.0, 0.0, 1.0]])
+    values = losses.local_entropy(logits, [2, 3], PARENTS)
+    share = 1 / (1 + np.exp(-1.0))
+    second = -share * np.log(share) - (1 - share) * np.log(1 - share)
+    np.testing.assert_allclose(values, [np.log(3), second], rtol=1e-6)
+
+
+def test_errors_by_hand():
+    scores = tf.constant([[0.0, 1.0], [3.0, -1.0]])
+    np.testing.assert_allclose(losses.least_squares(scores, 1.0), 9 / 4)
+    np.testing.assert_allclose(losses.least_squares(scores, 0.0), 11 / 4)
+    first, second = tf.constant([1.0, -2.0]), tf.constant([0.0, 2.0])
+    np.testing.assert_allclose(losses.mean_absolute_error(first, second), 2.5)
+    image = tf.constant([[[[0.0], [1.0]], [[0.5], [0.5]]]])
+    # Down .5 and .5, across 1 and 0.
+    np.testing.assert_allclose(losses.total_variation(image), 1.0)

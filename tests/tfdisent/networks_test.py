@@ -170,3 +170,47 @@ def test_label_networks(side):
         2,
         *shape,
     )
+
+
+def test_halved_images_are_means_of_what_is_there():
+    image = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+    halved = networks.halved(tf.constant(image)).numpy()[0, :, :, 0]
+    rows = ((0, 1), (1, 2, 3))
+    wanted = [[image[0][np.ix_(i, j)].mean() for j in rows] for i in rows]
+    np.testing.assert_allclose(halved, wanted, rtol=1e-6)
+    assert networks.halved(tf.ones([1, 7, 5, 2])).shape == (1, 4, 3, 2)
+    np.testing.assert_allclose(networks.halved(tf.ones([1, 7, 5, 2])), 1.0)
+
+
+def test_hdn_decoder_takes_its_normalisations_from_the_styles():
+    decoder = networks.hdn_decoder((4, 4, 8), (2, 3), 1, 2, 8, "decoder")
+    content = tf.random.stateless_normal([2, 4, 4, 8], [1, 2])
+    styles = tf.random.stateless_normal([2, 2, 3], [3, 4])
+    images = decoder(content, styles)
+    assert (images.shape, images.dtype) == ((2, 16, 16, 1), tf.float32)
+    assert np.abs(images).max() <= 1
+    # The last dense layer's bias: block 0, first normalisation, shift before
+    # scale. With all scales at 0 the content is added to shifts only.
+    last = decoder.mlp.blocks[-1]
+    last.kernel.assign(tf.zeros_like(last.kernel))
+    bias = np.zeros((3, 2, 2, 8), np.float32)
+    bias[2, 1, 0] = 0.5
+    last.bias.assign(bias.ravel())
+    np.testing.assert_allclose(
+        decoder(content, styles), decoder.up(content + 0.5), atol=1e-6
+    )
+
+
+def test_hdn_critic_heads():
+    (critic,) = networks.hdn_critics((28, 28, 1), (2, 5), 4, 1)
+    score, logits = critic(testing.random_images((28, 28, 1), 3))
+    assert score.shape == (3, 1, 1, 1)
+    assert [level.shape for level in logits] == [(3, 2), (3, 5)]
+    kernel = critic.trunk.blocks[0].kernel.numpy()
+    assert kernel.std() == pytest.approx(0.02, rel=0.5)
+    wide = networks.hdn_critics((64, 64, 3), (2, 5), 2, 3)
+    sides = [
+        c(tf.zeros([1, s, s, 3]))[0].shape[1]
+        for c, s in zip(wide, (64, 32, 16), strict=True)
+    ]
+    assert sides == [4, 2, 1]

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tfdisent import testing
@@ -487,3 +488,99 @@ def test_class_traversal_refuses_another_layout():
         visualization.class_traversal(
             Labelled(), plain([0, 0, 0]), [0], "warm", by="rows"
         )
+
+
+# ---- hierarchies -------------------------------------------------------------
+
+
+def levels_model():
+    """Two units: the left and the right half of a grey 4x4 image."""
+    return Halves((4, 4, 1))
+
+
+class Halves(base.PartsModel):
+    @property
+    def parts(self):
+        return {"root": (4, 2, 1), "level2": (8,)}
+
+    @property
+    def units(self):
+        return base.whole_parts(self.parts)
+
+    def encode(self, image):
+        right = tf.reshape(image[:, :, 2:], [-1, 8])
+        return {"root": image[:, :, :2], "level2": right}
+
+    def decode(self, root, level2):
+        return tf.concat([root, tf.reshape(level2, [-1, 4, 2, 1])], axis=2)
+
+
+def test_subset_grid_takes_every_subset_from_the_target():
+    model = levels_model()
+    black, white = np.zeros((1, 4, 4, 1)), np.ones((1, 4, 4, 1))
+    grid = visualization.subset_grid(
+        model, black.astype(np.float32), white.astype(np.float32)
+    )
+    zoom = visualization.zoom_to_fit(4, 5 * 4)
+    # The last row of cells, from the bottom: frame, then 4 zoom pixels.
+    row = grid[-visualization.GAP - 2 * zoom]
+    cells = row[visualization.GAP :]
+    side = 4 * zoom
+    starts = [0, side + 8, 2 * side + 10, 3 * side + 12, 4 * side + 20]
+    seen = [
+        (cells[start + zoom, 0], cells[start + 3 * zoom, 0]) for start in starts
+    ]
+    # Source, root, level2, both, target; left and right half.
+    assert seen == [(0, 0), (255, 0), (0, 255), (255, 255), (255, 255)]
+
+
+def test_exchanged_rows():
+    model = levels_model()
+    first = np.zeros((3, 4, 4, 1), np.float32)
+    second = np.ones((3, 4, 4, 1), np.float32)
+    picture = visualization.exchanged(model, first, second, ["level2"])
+    zoom = visualization.zoom_to_fit(16, 24)
+    bottom = len(picture) - visualization.GAP
+    right = picture.shape[1] - visualization.GAP
+    height = 4 * zoom + visualization.PADDING
+    seen = [
+        (
+            picture[bottom - row * height - zoom, right - 3 * zoom, 0],
+            picture[bottom - row * height - zoom, right - zoom, 0],
+        )
+        for row in (3, 2, 1, 0)
+    ]
+    assert seen == [(0, 0), (255, 255), (0, 255), (255, 0)]
+
+
+def test_retrieved_images_are_framed_by_their_truth():
+    grey = np.full((2, 3, 4, 4, 1), 0.5, np.float32)
+    right = np.array([[True, False, True], [False, False, True]])
+    picture = visualization.retrieved(
+        grey[:, 0], {"level2": (grey, right), "all": (grey, None)}
+    )
+    green = np.all(picture == visualization.GREEN, axis=-1).sum()
+    red = np.all(picture == visualization.RED, axis=-1).sum()
+    assert green == red > 0
+    plain = visualization.retrieved(grey[:, 0], {"all": (grey, None)})
+    assert not np.any(np.all(plain == visualization.RED, axis=-1))
+
+
+def test_category_tree_shows_every_leaf_once():
+    names = (("a", "b"), ("a/1", "a/2", "b/1"))
+    paths = np.array([[0, 0], [0, 1], [1, 2]])
+    shades = {
+        leaf: np.full((2, 4, 4, 1), 60 * (leaf + 1), np.uint8)
+        for leaf in range(3)
+    }
+    picture = visualization.category_tree(names, paths, shades)
+    zoom = visualization.zoom_to_fit(12, 16)
+    for leaf in range(3):
+        area = np.all(picture == 60 * (leaf + 1), axis=-1).sum()
+        # Ink of the letters has other greys, or few pixels of these.
+        assert area == pytest.approx(2 * (4 * zoom) ** 2, rel=0.01)
+    many = {leaf: shades[0] for leaf in range(60)}
+    paths = np.stack([np.arange(60) // 30, np.arange(60)], axis=1)
+    names = (("a", "b"), tuple(f"{n}" for n in range(60)))
+    fewer = visualization.category_tree(names, paths, many)
+    assert fewer.shape[0] <= visualization.HEIGHT + 200

@@ -230,6 +230,8 @@ class Dataset:
         there are no factors. Then `train` is the grid, too, since the papers
         train on all of it, and `test` a random part of it.
       hierarchy: nested category names (`hierarchy.py`), or None.
+      unseen: leaves outside the hierarchy whose parents are in it, in the
+        same form.
       description: one sentence for tables and model cards.
     """
 
@@ -241,7 +243,8 @@ class Dataset:
     factor_names: tuple[str, ...] | None = None
     factor_sizes: tuple[int, ...] | None = None
     grid: GridSplit | None = None
-    hierarchy: object | None = None
+    hierarchy: Mapping | None = None
+    unseen: Mapping = dataclasses.field(default_factory=dict)
     description: str = ""
 
     @property

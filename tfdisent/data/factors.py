@@ -1,9 +1,13 @@
 """Data sets with a complete grid of known factors, and draws from the grid."""
 
+import dataclasses
+
 import numpy as np
 
 from tfdisent.data.base import Dataset
 from tfdisent.data.base import GridSplit
+from tfdisent.data.base import held_out
+from tfdisent.errors import InputError
 
 # A random part of a grid, enough for scores of reconstruction.
 TEST_IMAGES = 10_000
@@ -55,13 +59,105 @@ def sprites(data_dir=None):
     )
 
 
-def shapes(data_dir=None):
-    """3D Shapes' grid of 480,000 points, rendered by us: 64x64x3."""
+def shapes(data_dir=None, hierarchy=""):
+    """3D Shapes' grid of 480,000 points, rendered by us: 64x64x3.
+
+    Args:
+      data_dir: not used; nothing is read.
+      hierarchy: a key of `SHAPES_HIERARCHIES`; the set is then a labelled one
+        of which a seeded fifth is held out (seed 000's 4:1).
+
+    Raises:
+      InputError: no such hierarchy.
+    """
     from tfdisent.data import shapes as renderer
 
-    del data_dir  # Nothing is read.
-    return _rendered(
+    del data_dir
+    plain = _rendered(
         "shapes", renderer, "rendered on 3D Shapes' grid; not 3D Shapes"
+    )
+    if not hierarchy:
+        return plain
+    if hierarchy not in SHAPES_HIERARCHIES:
+        raise InputError(
+            f"Data set 'shapes' has no hierarchy {hierarchy!r}. Choices: "
+            f"{', '.join(SHAPES_HIERARCHIES)}."
+        )
+    return _by_factors(plain, hierarchy, renderer.SHAPES)
+
+
+# Stand-ins for seed 000's three-dimensional sets. Values of a factor that are
+# in no group, between two of them, are left out; the last level's "unseen"
+# group is kept out of training.
+SHAPES_HIERARCHIES = {
+    # Category: shape, then the object's hue, then its scale.
+    "C": {
+        "object_hue": {
+            "warm": (0, 1, 2),
+            "green": (3, 4, 5),
+            "blue": (6, 7, 8),
+        },
+        "scale": {"small": (0, 1, 2), "large": (5, 6, 7)},
+        "unseen": {"medium": (3, 4)},
+    },
+    # Pose: shape, then where the camera stands.
+    "P": {
+        "orientation": {
+            "far left": (0, 1, 2),
+            "left": (3, 4, 5),
+            "right": (9, 10, 11),
+            "far right": (12, 13, 14),
+        },
+        "unseen": {"front": (6, 7, 8)},
+    },
+}
+
+
+def _by_factors(plain, name, shape_names):
+    """A grid as the hierarchy of this name; labels number its leaves."""
+    groups = dict(SHAPES_HIERARCHIES[name])
+    unseen = groups.pop("unseen")
+    shapes_level = {s: (n,) for n, s in enumerate(shape_names)}
+    levels = {"shape": shapes_level, **groups}
+    last = list(levels)[-1]
+    # The unseen groups are numbered behind the seen ones of the last level.
+    levels[last] = {**levels[last], **unseen}
+    points = np.unravel_index(np.arange(len(plain.grid)), plain.factor_sizes)
+    labels = np.zeros(len(plain.grid), np.int32)
+    inside = np.ones(len(plain.grid), bool)
+    for factor, named in levels.items():
+        column = plain.factor_names.index(factor)
+        group = np.full(plain.factor_sizes[column], -1, np.int32)
+        for number, values in enumerate(named.values()):
+            group[list(values)] = number
+        own = group[points[column]]
+        labels = labels * len(named) + own
+        inside &= own >= 0
+    classes = int(np.prod([len(named) for named in levels.values()]))
+    labels = np.where(inside, labels, classes)
+    grid = GridSplit(
+        plain.grid.images, plain.factor_sizes, plain.image_shape, labels
+    )
+
+    def nested(wanted, left, base=0):
+        (_, named), *deeper = left
+        tree = {}
+        for number, group in enumerate(named):
+            own = base * len(named) + number
+            if deeper:
+                tree[group] = nested(wanted, deeper, own)
+            elif group in wanted:
+                tree[group] = own
+        return tree
+
+    ordered = list(levels.items())
+    return dataclasses.replace(
+        plain,
+        splits=held_out(grid, 0.2),
+        grid=grid,
+        hierarchy=nested(SHAPES_HIERARCHIES[name][last], ordered),
+        unseen=nested(unseen, ordered),
+        description=f"hierarchy {name} {plain.description}",
     )
 
 

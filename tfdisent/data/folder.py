@@ -255,8 +255,41 @@ def folder(path, size=64, grey=False, test_share=0.1, seed=0, report=None):
         few_shot=few_shot,
         num_classes=None if labels is None else len(names),
         class_names=None if labels is None else names,
+        hierarchy=None if labels is None else _nested(path, names),
         description=f"{len(paths)} images below {path}, {size}x{size}",
     )
+
+
+def _nested(path, names):
+    """Class folders as `Dataset.hierarchy`; empty folders are None in it.
+
+    Images beside folders are a class `"."` of the folder they lie in.
+    """
+    root = pathlib.Path(path).expanduser()
+    folders = [
+        folder.relative_to(root).as_posix()
+        for folder in sorted(root.rglob("*"))
+        if folder.is_dir()
+        and not any(p.startswith(".") for p in folder.relative_to(root).parts)
+    ]
+    numbers = {name: number for number, name in enumerate(names)}
+    nested = {}
+    for name in sorted({*names, *folders}):
+        inner = nested
+        for part in name.split("/"):
+            inner = inner.setdefault(part, {})
+        if name in numbers:
+            inner["."] = numbers[name]
+    return _plain(nested)
+
+
+def _plain(nested):
+    """Mappings of a lone class as that class, empty ones as None."""
+    if not isinstance(nested, dict):
+        return nested
+    if list(nested) == ["."]:
+        return _plain(nested["."])
+    return {name: _plain(inner) for name, inner in nested.items()} or None
 
 
 def _listed(name, path, parts, **options):

@@ -5,6 +5,7 @@ import numpy as np
 from tfdisent.data import tfds
 from tfdisent.data.base import ArraySplit
 from tfdisent.data.base import Dataset
+from tfdisent.data.base import held_out
 from tfdisent.data.base import split_by_class
 
 # The first 1,200 characters by label are Vinyals' training and validation
@@ -19,10 +20,11 @@ VALIDATION_ALPHABETS = (
     "Mkhedruli_(Georgian)",
 )
 ROTATIONS = 4
+TEST_SHARE = 0.2  # Of the images of a hierarchy.
 SIDE = 105  # Pixels, as drawn.
 
 
-def omniglot(data_dir=None, size=32):
+def omniglot(data_dir=None, size=32, hierarchy=""):
     """Omniglot: 1,623 characters by 20 hands, `size` x `size` x 1, ink 1.
 
     Rotations by 90, 180 and 270 degrees are new classes: class
@@ -32,9 +34,13 @@ def omniglot(data_dir=None, size=32):
     Args:
       data_dir: where TFDS keeps it.
       size: side in pixels; Lanczos, antialiased.
+      hierarchy: `"alphabet"` for the tree of 50 alphabets and their
+        characters, upright ones only, a seeded fifth of all images held out.
 
     Source: seed 002, 5.1; Lake et al., Science 2015.
     """
+    if hierarchy:
+        tfds.check_hierarchy("omniglot", hierarchy, ("alphabet",))
     found = tfds.builder("omniglot", data_dir)
     shrink = tfds.resize_all(SIDE, size)
     images, others = tfds.read(
@@ -44,6 +50,8 @@ def omniglot(data_dir=None, size=32):
         keep=lambda images: shrink(images[..., :1]),
     )
     ink = 255 - images
+    if hierarchy:
+        return _by_alphabet(ink, others, found.info.features["alphabet"].names)
     # Quarter turns as a new axis behind the image's: [N, 4, H, W, 1].
     turned = np.stack(
         [np.rot90(ink, turn, axes=(1, 2)) for turn in range(ROTATIONS)], axis=1
@@ -73,6 +81,27 @@ def omniglot(data_dir=None, size=32):
         ),
         description=(
             f"Omniglot 3.0.0, {size}x{size}, rotations as new classes"
+        ),
+    )
+
+
+def _by_alphabet(ink, others, alphabets):
+    """Omniglot as a hierarchy of alphabets and characters."""
+    characters = others["label"].astype(np.int32)
+    nested = {}
+    for alphabet, name in enumerate(alphabets):
+        members = np.unique(characters[others["alphabet"] == alphabet])
+        if len(members):
+            nested[name] = {
+                f"{place:02}": int(c) for place, c in enumerate(members, 1)
+            }
+    return Dataset(
+        name="omniglot",
+        splits=held_out(ArraySplit(ink, characters), TEST_SHARE),
+        num_classes=int(characters.max()) + 1,
+        hierarchy=nested,
+        description=(
+            f"Omniglot 3.0.0 by alphabet, {ink.shape[1]}x{ink.shape[2]}"
         ),
     )
 

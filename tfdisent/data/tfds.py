@@ -1,5 +1,6 @@
 """Data sets that TensorFlow Datasets prepares."""
 
+import dataclasses
 import math
 import os
 import shlex
@@ -24,6 +25,12 @@ SUBSTITUTES = {
     "smallnorb": "shapes",
 }
 
+
+# Seed 000's tree; a shirt is a top that no image of the tree shows.
+FASHION = {
+    "tops": {"T-shirt": 0, "pullover": 2, "coat": 4},
+    "long": {"trouser": 1, "dress": 3},
+}
 
 READ_BATCH = 256
 # Seconds for a host to answer before it counts as out of reach.
@@ -74,7 +81,7 @@ def _not_prepared(name, data_dir, error):
     )
 
 
-def read(found, split, convert=None, keep=None):
+def read(found, split, convert=None, keep=None, attributes=None):
     """Reads a whole split into memory.
 
     Args:
@@ -84,10 +91,12 @@ def read(found, split, convert=None, keep=None):
         `[H, W, C]`, traced by tf.data; None where they have one.
       keep: uint8 array `[B, H, W, C]` -> the array `[B, ...]` to keep of it;
         all of it when None.
+      attributes: name of a feature of named truth values, read as well.
 
     Returns:
       `(images, others)`: uint8 `[N, H, W, C]`, or what `keep` made of it, and
-      a dict of the scalar integer features as arrays `[N]`. The order is that
+      a dict of the scalar integer features, and of the attributes by their
+      names, as arrays `[N]`. The order is that
       on disk, so it is the same at every call.
 
     Raises:
@@ -102,6 +111,8 @@ def read(found, split, convert=None, keep=None):
         if feature.shape == () and np.issubdtype(feature.np_dtype, np.integer)
     ]
     wanted = {name: True for name in ["image", *scalars]}
+    if attributes:
+        wanted[attributes] = True
     data = found.as_dataset(
         split=split,
         decoders=tfds.decode.PartialDecoding(wanted),
@@ -117,6 +128,7 @@ def read(found, split, convert=None, keep=None):
     try:
         for batch in data.batch(READ_BATCH).as_numpy_iterator():
             rows = batch.pop("image")
+            batch |= batch.pop(attributes, {}) if attributes else {}
             rows = keep(rows) if keep else rows
             if images is None:
                 count = found.info.splits[split].num_examples
@@ -131,7 +143,7 @@ def read(found, split, convert=None, keep=None):
             "prepare it again."
         ) from error
     return images[:done], {
-        name: np.concatenate([o[name] for o in others]) for name in scalars
+        name: np.concatenate([o[name] for o in others]) for name in others[0]
     }
 
 
@@ -164,9 +176,15 @@ def mnist(data_dir=None):
 
 
 def fashion_mnist(data_dir=None):
-    """Fashion-MNIST: 60,000 + 10,000 articles, 28x28x1, ten classes."""
-    return _labelled(
+    """Fashion-MNIST: 60,000 + 10,000 articles, 28x28x1, ten classes.
+
+    Its hierarchy is seed 000's: five of the classes, and *shirt* unseen.
+    """
+    plain = _labelled(
         "fashion_mnist", data_dir, "Fashion-MNIST 3.0.1, 28x28", test_share=0.5
+    )
+    return dataclasses.replace(
+        plain, hierarchy=FASHION, unseen={"tops": {"shirt": 6}}
     )
 
 
@@ -249,15 +267,25 @@ def _lanczos(images, shape):
     return tf.image.resize(images, shape, "lanczos3", antialias=True)
 
 
-def celeb_a(data_dir=None, size=64):
+def celeb_a(data_dir=None, size=64, hierarchy=""):
     """CelebA: 202,599 faces, cropped (15, 45, 163, 193), `size` x `size` x 3.
 
     Images only; attributes and identities belong to the models that use them.
     All in memory: 2.2 GB at 64x64.
 
+    Args:
+      data_dir: where TFDS keeps it.
+      size: side of the square images in pixels.
+      hierarchy: `"hair"` for seed 000's tree of gender, smile and hair: faces
+        of exactly one of three colours of hair, bald ones unseen, cropped to
+        the central 178x178.
+
     Source of the crop: pro-VLAE's authors (left 15, top 45, right 163,
     bottom 193 of 178x218 pixels).
     """
+    if hierarchy:
+        check_hierarchy("celeb_a", hierarchy, ("hair",))
+        return _celeb_a_by_hair(data_dir, size)
     found = builder("celeb_a", data_dir)
     shrink = resize_all(148, size)
 
@@ -272,6 +300,71 @@ def celeb_a(data_dir=None, size=64):
         },
         description=f"CelebA, cropped, {size}x{size}",
     )
+
+
+def check_hierarchy(name, hierarchy, known):
+    """Refuses the name of a hierarchy that a data set does not have.
+
+    Raises:
+      InputError: one line with the choices.
+    """
+    if hierarchy not in known:
+        raise InputError(
+            f"Data set {name!r} has no hierarchy {hierarchy!r}. Choices: "
+            f"{', '.join(known)}."
+        )
+
+
+HAIR = ("black", "blond", "brown")
+
+
+def _celeb_a_by_hair(data_dir, size):
+    """See `celeb_a`; faces of no known or of several colours are left out."""
+    found = builder("celeb_a", data_dir)
+    shrink = resize_all(178, size)
+    splits = {}
+    for split in ("train", "test"):
+        images, others = read(
+            found,
+            split,
+            keep=lambda images: shrink(images[:, 20:198]),
+            attributes="attributes",
+        )
+        splits[split] = ArraySplit(images, hair_classes(others))
+    numbers = iter(range(4 * (len(HAIR) + 1)))
+    seen, unseen = {}, {}
+    for gender in ("female", "male"):
+        for smile in ("neutral", "smiling"):
+            colours = {colour: next(numbers) for colour in HAIR}
+            seen.setdefault(gender, {})[smile] = colours
+            unseen.setdefault(gender, {})[smile] = {"bald": next(numbers)}
+    return Dataset(
+        name="celeb_a",
+        splits=splits,
+        hierarchy=seen,
+        unseen=unseen,
+        description=f"CelebA by gender, smile and hair, {size}x{size}",
+    )
+
+
+def hair_classes(attributes):
+    """Class numbers of faces: gender, then smile, then hair, the last fastest.
+
+    Args:
+      attributes: {CelebA's name: bool `[N]`}.
+
+    Returns:
+      int32 `[N]`; hair counts black, blond, brown, bald. Faces whose hair is
+      none or several of these get the number behind all classes.
+    """
+    hair = np.stack(
+        [attributes[f"{c.title()}_Hair"] for c in HAIR] + [attributes["Bald"]],
+        axis=1,
+    )
+    which = 2 * attributes["Male"].astype(int) + attributes["Smiling"]
+    classes = (len(HAIR) + 1) * which + np.argmax(hair, axis=1)
+    outside = 4 * (len(HAIR) + 1)
+    return np.where(hair.sum(axis=1) == 1, classes, outside).astype(np.int32)
 
 
 def _grid(name, data_dir, features, description, keep=None, restore=None):

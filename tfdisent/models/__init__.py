@@ -19,6 +19,7 @@ MODELS = {
     "jacobian_vae": "tfdisent.models.jacobian_vae:JacobianVAE",
     "pro_vlae": "tfdisent.models.pro_vlae:ProVLAE",
     "vlae": "tfdisent.models.vlae:VLAE",
+    "hdn": "tfdisent.models.hdn:HDN",
 }
 
 

@@ -7,6 +7,7 @@ own entry and then for the model's `"any"`.
 from tfdisent.errors import InputError
 from trainers.presets import class_vae
 from trainers.presets import fden
+from trainers.presets import hdn
 from trainers.presets import vae
 
 PRESETS = {
@@ -21,6 +22,7 @@ PRESETS = {
     "jacobian_vae": vae.JACOBIAN_VAE,
     "pro_vlae": vae.PRO_VLAE,
     "vlae": vae.VLAE,
+    "hdn": hdn.PRESETS,
 }
 
 

@@ -75,6 +75,24 @@ def test_celeb_a_crop(mock):
     np.testing.assert_array_equal(images, raw[:, 45:193, 15:163])
 
 
+def test_celeb_a_by_attributes(mock):
+    with mock(6):
+        found = sets.builder("celeb_a")
+        raw, others = sets.read(found, "train", attributes="attributes")
+        dataset = data.load("celeb_a", size=178, hierarchy="hair")
+    train = dataset.splits["train"]
+    # Nothing is enlarged: the central 178 of 218 rows.
+    np.testing.assert_array_equal(train.images, raw[:, 20:198])
+    np.testing.assert_array_equal(train.labels, sets.hair_classes(others))
+    assert others["Bald"].dtype == bool
+    assert dataset.hierarchy["male"]["smiling"] == {
+        "black": 12,
+        "blond": 13,
+        "brown": 14,
+    }
+    assert dataset.unseen["female"]["neutral"] == {"bald": 3}
+
+
 def test_oxford_flowers102(mock):
     with mock(40):
         dataset = data.load("oxford_flowers102", size=16)

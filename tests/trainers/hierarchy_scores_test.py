@@ -1,0 +1,196 @@
+"""Tables 1 to 3 on models whose answers are known."""
+
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdisent.data import ArraySplit
+from trainers import hierarchy_scores as scores
+
+PARENTS = ([0, 0], [0, 0, 0, 1, 1])
+PATHS = np.array([[0, 0], [0, 1], [0, 2], [1, 3], [1, 4]])
+
+
+class Perfect:
+    """Writes its two levels' nodes into two pixels, and reads them there."""
+
+    image_shape = (1, 2, 1)
+    style_dim = 1
+    parts = {"root": (1,), "level2": (1,), "level3": (1,)}
+
+    def encode(self, image):
+        values = tf.round(image[:, 0, :, 0] * 10)
+        return {
+            "root": tf.zeros([len(image), 1]),
+            "level2": values[:, :1],
+            "level3": values[:, 1:],
+        }
+
+    def decode(self, root, level2, level3):
+        del root
+        return tf.concat([level2, level3], -1)[:, None, :, None] / 10
+
+    def classify(self, image):
+        nodes = tf.cast(tf.round(image[:, 0, :, 0] * 10), tf.int32)
+        return [
+            tf.one_hot(nodes[:, level], size)[None]
+            for level, size in enumerate((2, 5))
+        ]
+
+
+def images_of(labels):
+    nodes = PATHS[labels].astype(np.float32) / 10
+    return ArraySplit(nodes[:, None, :, None], labels)
+
+
+def test_classification_follows_the_donor():
+    labels = np.tile(np.arange(5), 40)
+    split = images_of(labels)
+
+    def judge(image):  # Sees the leaf right, even where no path leads to it.
+        return 9.0 * tf.one_hot(
+            tf.cast(tf.round(image[:, 0, 1, 0] * 10), tf.int32), 5
+        )
+
+    found = scores.classification(Perfect(), split, PATHS, PARENTS, judge)
+    assert found["own"] == {
+        kind: {"level2": 1.0, "level3": 1.0} for kind in ("test", "generated")
+    }
+    assert found["test_images"] == 200
+    # Three subsets of two levels, one partner an image.
+    assert found["generated_images"] == 600
+    # The judge reads level 2 off the leaf. Where only one of the levels is
+    # swapped, that is the other image's: right where both are of one branch.
+    independent = found["independent"]
+    assert independent["test"] == {"level2": 1.0, "level3": 1.0}
+    assert independent["generated"]["level3"] == 1.0
+    order = scores.some(split, 200).labels
+    same = [
+        PATHS[a, 0] == PATHS[b, 0]
+        for start in (0, 100)
+        for a, b in zip(
+            order[start : start + 100],
+            order[start : start + 100][::-1],
+            strict=True,
+        )
+    ]
+    assert independent["generated"]["level2"] == pytest.approx(
+        (1 + 2 * np.mean(same)) / 3
+    )
+
+
+def test_a_leaf_classifiers_levels():
+    shares = np.array([[0.1, 0.2, 0.3, 0.15, 0.25]], np.float32)
+    levels = scores._node_logits(tf.constant(np.log(shares)), PATHS)
+    np.testing.assert_allclose(np.exp(levels[0]), [[0.6, 0.4]], rtol=1e-5)
+    np.testing.assert_allclose(np.exp(levels[1]), shares, rtol=1e-5)
+
+
+def coded(labels, noise=0.0, seed=0):
+    """Level 2's code tells the branch, level 3's the place in it."""
+    nodes = PATHS[labels]
+    values = np.zeros((len(labels), 2, 4))
+    values[:, 0, 0] = 4.0 * nodes[:, 0]
+    values[np.arange(len(labels)), 1, np.array([0, 1, 2, 0, 1])[labels]] = 2.0
+    values += noise * np.random.default_rng(seed).normal(size=values.shape)
+    return scores.Codes(values.astype(np.float32), nodes)
+
+
+def test_retrieval_uses_the_levels_down_to_each():
+    database = coded(np.tile(np.arange(5), 8), 0.01)
+    queries = coded(np.arange(5), 0.01, seed=1)
+    blind = [np.zeros((40, 4)), np.zeros((5, 4))]
+    found = scores.retrieval(
+        database, queries, {"blind": {0: blind, 1: blind}}, ["blind"]
+    )
+    assert found["real"]["HDN"] == {"level2": 1.0, "level3": 1.0}
+    assert found["bits"]["blind"]["level2"] < 0.8
+    # The others' order is the database's, all five leaves in turn.
+    assert found["real"]["blind"]["level3"] == pytest.approx(0.25, abs=0.2)
+    # One level of a method may be missing.
+    part = scores.retrieval(database, queries, {"x": {1: blind}}, [])
+    assert set(part["real"]["x"]) == {"level3"}
+    assert set(part["bits"]) == {"HDN"}
+
+
+def test_unseen_leaves_are_unsure():
+    fit = coded(np.tile(np.arange(5), 60), 0.3)
+    classify = scores.linear_classifiers(fit, PARENTS)
+    seen = coded(np.tile(np.arange(5), 20), 0.3, seed=1)
+    # Between leaves 0 and 1 of the first branch.
+    values = coded(np.zeros(50, int), 0.3, seed=2).values
+    values[:, 1, :2] = 1.0
+    strange = {"tops/shirt": scores.Codes(values, np.zeros((50, 1), int))}
+    found = scores.unseen(
+        classify, seen, strange, PARENTS, ["a", "b", "c", "d", "e"]
+    )
+    assert found["seen"]["accuracy"][0] == 1.0
+    assert found["seen"]["accuracy"][1] > 0.95
+    shirt = found["tops/shirt"]
+    assert shirt["parent_accuracy"] == [1.0]
+    assert shirt["leaf_entropy"] > 2 * found["seen"]["leaf_entropy"]
+    assert shirt["leaf_entropy"] == pytest.approx(np.log(2), abs=0.15)
+    assert set(shirt["goes_to"]) <= {"a", "b", "c"}
+    assert sum(shirt["goes_to"].values()) == pytest.approx(1)
+    lines = scores.table({"unseen": found})
+    assert lines[1].startswith("tops/shirt: parents right 1.0000, leaf entropy")
+
+
+def test_linear_classifiers_are_softmax_within_siblings():
+    fit = coded(np.tile(np.arange(5), 60), 1.0)
+    classify = scores.linear_classifiers(fit, PARENTS)
+    logits = classify(fit.values)
+    assert [level.shape for level in logits] == [(300, 2), (300, 5)]
+    # At the optimum, mean probabilities are the shares (an intercept's
+    # condition), within every group of siblings.
+    for group in ([0, 1, 2], [3, 4]):
+        rows = np.isin(fit.nodes[:, 1], group)
+        local = np.exp(logits[1][rows][:, group])
+        local /= local.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(
+            local.mean(axis=0), np.full(len(group), 1 / len(group)), atol=0.01
+        )
+
+
+def test_baselines_are_trained_once_a_level(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 40)
+    split = ArraySplit(rng.random((40, 16, 16, 1), np.float32), labels)
+    model = types.SimpleNamespace(
+        image_shape=(16, 16, 1), style_dim=3, filters=2
+    )
+    config = types.SimpleNamespace(baseline_steps=2)
+    dataset = types.SimpleNamespace(splits={"train": split})
+    halves = split.subset(np.arange(30)), split.subset(np.arange(30, 40))
+    arguments = (model, config, dataset, halves, PATHS, tmp_path)
+    rows = scores.baseline_rows(*arguments)
+    assert list(rows) == ["DSH", "HashNet", "SSDH"]
+    for levels in rows.values():
+        for level, (stored, asked) in levels.items():
+            assert stored.shape == (30, 3 * (level + 1))
+            assert asked.shape == (10, 3 * (level + 1))
+            assert np.isfinite(stored).all()
+    again = scores.baseline_rows(*arguments)
+    np.testing.assert_array_equal(again["DSH"][1][0], rows["DSH"][1][0])
+    assert len(list((tmp_path / "cache").iterdir())) == 6
+    config.baseline_steps = 0
+    assert scores.baseline_rows(*arguments) == {}
+
+
+def test_pixel_components_keep_distances():
+    rng = np.random.default_rng(0)
+    splits = [
+        ArraySplit(rng.random((count, 3, 2, 1), np.float32), None)
+        for count in (20, 5)
+    ]
+    stored, asked = scores.pixel_components(splits, (3, 2, 1))
+    assert (stored.shape, asked.shape) == ((20, 6), (5, 6))
+    # As many components as pixels: a rotation.
+    flat = [s.images.reshape(len(s), -1) for s in splits]
+    np.testing.assert_allclose(
+        np.linalg.norm(stored[3] - asked[1]),
+        np.linalg.norm(flat[0][3] - flat[1][1]),
+        rtol=1e-5,
+    )

@@ -1,0 +1,88 @@
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfdisent import InputError
+from trainers import config as configuration
+from trainers import retrieve
+from trainers import rundir
+
+
+def test_nearest_by_hand():
+    codes = np.zeros((4, 2, 1), np.float32)
+    codes[:, 0, 0] = [0, 1, 2, 3]
+    codes[:, 1, 0] = [9, 0, 0, 9]
+    query = np.array([[[0.9], [9.0]]], np.float32)
+    distances, rows = retrieve.Index(codes, 2).nearest(query, 3)
+    np.testing.assert_array_equal(rows, [[1, 0, 2]])
+    np.testing.assert_allclose(
+        distances[0], np.array([0.1, 0.9, 1.1]) / codes[:, 0].std(), rtol=1e-4
+    )
+    # Both levels, each by its spread: 1.118 and 4.5.
+    _, rows = retrieve.Index(codes, 3).nearest(query, 9)
+    np.testing.assert_array_equal(rows, [[0, 3, 1, 2]])
+
+
+def test_sixty_thousand_codes_answer_at_once():
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(60_000, 3, 8)).astype(np.float32)
+    index = retrieve.Index(codes, 4)
+    seconds = []
+    for row in range(5):
+        start = time.perf_counter()
+        _, rows = index.nearest(codes[row : row + 1], 5)
+        seconds.append(time.perf_counter() - start)
+        assert rows[0, 0] == row
+    # Meant to be under 5 ms on two cores of their own.
+    assert min(seconds) < 0.05
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run directory of an untrained tiny HDN."""
+    workdir = tmp_path_factory.mktemp("run")
+    config = configuration.build(
+        "hdn", "fashion_mnist", settings=["filters=2", "style_dim=2"]
+    )
+    config = rundir.claim(workdir, config, (16, 16, 1))
+    model = rundir.build_model(config, (16, 16, 1))
+    model.compile()
+    rundir.Checkpoints(model, workdir / "checkpoints").save()
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        pixels = rng.integers(0, 256, (16, 16), np.uint8)
+        Image.fromarray(pixels).save(root / f"{number}.png")
+    return root
+
+
+def test_an_image_finds_itself(run, folder):
+    answers, picture = retrieve.retrieve(
+        run, folder / "3.png", level=3, index=folder, top=2
+    )
+    assert answers[0][1] == "3.png"
+    assert answers[0][0] == pytest.approx(0, abs=1e-3)
+    assert answers[1][0] > 1e-3
+    assert np.asarray(Image.open(picture)).ndim == 3
+    (cached,) = (run / "cache").iterdir()
+    # Other files under the same names are another index.
+    Image.new("L", (16, 16), 7).save(folder / "5.png")
+    retrieve.retrieve(run, folder / "3.png", level=2, index=folder)
+    assert len(list((run / "cache").iterdir())) == 2
+    assert cached.exists()
+
+
+def test_what_cannot_be_asked(run, folder, tmp_path):
+    with pytest.raises(InputError, match="codes of levels 2 to 3"):
+        retrieve.retrieve(run, folder / "3.png", level=4, index=folder)
+    with pytest.raises(InputError, match="nothing.png' cannot be read"):
+        retrieve.retrieve(run, tmp_path / "nothing.png", index=folder)
+    with pytest.raises(InputError, match="is no run directory"):
+        retrieve.retrieve(tmp_path, folder / "3.png", index=folder)

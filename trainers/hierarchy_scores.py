@@ -1,0 +1,543 @@
+"""Scores of a model of a category hierarchy: tables 1, 2 and 3 of seed 000.
+
+Every function takes a model with `parts`, of which the first is the root and
+the others are the codes of levels 2 .. L, and a data set that
+`tfdisent.data.hierarchy.arrange` made.
+"""
+
+import itertools
+import pathlib
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdisent.data import hierarchy
+from tfdisent.data import pipeline
+from tfdisent.metrics.hierarchical_accuracy import hierarchical_accuracy
+from tfdisent.metrics.retrieval_map import retrieval_map
+from tfdisent.metrics.unseen_category import unseen_category
+from tfdisent.models import hashing
+from trainers import train
+
+SEED = 0  # Of the choice of images, where a split has more than are used.
+# Test images; images in all that are generated from them; images to retrieve.
+TEST_IMAGES, GENERATED_IMAGES = 10_000, 15_000
+DATABASE_IMAGES, QUERIES = 60_000, 5_000
+# Principal components that stand for pixels, and images they are fitted to.
+COMPONENTS, COMPONENT_IMAGES = 50, 2_000
+BATCH = 100
+BASELINE_BATCH = 64
+
+
+class Codes(NamedTuple):
+    """Codes of a split: float32 `[N, L - 1, d]` and nodes int `[N, L - 1]`."""
+
+    values: np.ndarray
+    nodes: np.ndarray
+
+
+def some(split, most, seed=SEED):
+    """At most so many images of a split, seeded, in random order."""
+    chosen = np.random.default_rng(seed).permutation(len(split))[:most]
+    return split.subset(chosen)
+
+
+def level_names(model):
+    """Names of the parts that are codes of levels, from level 2 on."""
+    return list(model.parts)[1:]
+
+
+def codes_of(model, split, paths):
+    """`Codes` of every image of a split, in order."""
+    return Codes(stacked_codes(model, split), paths[split.labels])
+
+
+def stacked_codes(model, split, report=None):
+    """R_2 .. R_L of every image of a split, float32 `[N, L - 1, d]`.
+
+    Args:
+      model: an HDN.
+      split: a `Split`, labelled or not.
+      report: as `train.encode_split` takes it.
+    """
+
+    def encode(image):
+        parts = model.encode(image)
+        return tf.stack([parts[name] for name in level_names(model)], axis=1)
+
+    return train.encode_split(encode, split, model.image_shape, report)
+
+
+# ---- table 1 -----------------------------------------------------------------
+
+
+def classification(model, split, paths, parents, judge=None):
+    """Accuracy of every level on test images and on recombined ones.
+
+    Every image is paired with another, and every non-empty subset of levels
+    takes its codes from there. A level's true category, and the siblings it is
+    judged among, are those of the image that gave its code. The model's own
+    classifiers answer, one for each scale of its critic, whose accuracies are
+    averaged; and the judge, which never saw a generated image.
+
+    Args:
+      model: an HDN.
+      split: held-out images.
+      paths: int `[leaves, L - 1]`.
+      parents: for every level, int `[K_l]`.
+      judge: images `[B, H, W, C]` -> logits `[B, leaves]`, or None.
+
+    Returns:
+      {"own" and, with a judge, "independent": {"test" and "generated":
+      {level: accuracy}}, "test_images", "generated_images"}.
+    """
+    levels = level_names(model)
+    subsets = [
+        np.array(s, bool)
+        for s in itertools.product((False, True), repeat=len(levels))
+        if any(s)
+    ]
+    shown = some(split, TEST_IMAGES)
+    pairs = GENERATED_IMAGES // len(subsets)
+
+    @tf.function(jit_compile=False, reduce_retracing=True)
+    def answer(image):
+        answers = {"own": model.classify(image)}
+        if judge is not None:
+            answers["independent"] = [
+                level[None] for level in _node_logits(judge(image), paths)
+            ]
+        return answers
+
+    @tf.function(jit_compile=False, reduce_retracing=True)
+    def generate(image, taken):
+        parts = model.encode(image)
+        mixed = {
+            name: tf.where(taken[number], parts[name][::-1], parts[name])
+            for number, name in enumerate(levels)
+        }
+        return model.decode(**{**parts, **mixed})
+
+    tally = {"test": _Tally(parents), "generated": _Tally(parents)}
+    for batch in pipeline.in_order(shown, model.image_shape, BATCH):
+        nodes = paths[batch["label"].numpy()]
+        tally["test"].add(answer(batch["image"]), nodes)
+        if tally["generated"].images >= pairs * len(subsets):
+            continue
+        for taken in subsets:
+            # The partner is the image at the same place from the end.
+            image = generate(batch["image"], tf.constant(taken))
+            donors = np.where(taken, nodes[::-1], nodes)
+            tally["generated"].add(answer(image), donors)
+    found = {kind: t.accuracies(levels) for kind, t in tally.items()}
+    return {
+        judge_name: {kind: found[kind][judge_name] for kind in found}
+        for judge_name in found["test"]
+    } | {f"{kind}_images": t.images for kind, t in tally.items()}
+
+
+def _node_logits(leaf_logits, paths):
+    """A leaf classifier's logits at every level: `[B, leaves]` -> `[B, K_l]`.
+
+    A category's probability is the sum of its leaves'.
+    """
+    shares = tf.nn.softmax(leaf_logits)
+    levels = []
+    for nodes in paths.T:
+        members = nodes[:, None] == np.unique(nodes)
+        total = tf.matmul(shares, tf.constant(members, tf.float32))
+        levels.append(tf.math.log(total + 1e-30))
+    return levels
+
+
+class _Tally:
+    """Running accuracies of several classifiers."""
+
+    def __init__(self, parents):
+        self.parents, self.sums, self.images = parents, {}, 0
+
+    def add(self, answers, nodes):
+        """Counts {name: per level logits `[scales, B, K_l]`}."""
+        for name, logits in answers.items():
+            scales = zip(*(level.numpy() for level in logits), strict=True)
+            right = np.mean(
+                [hierarchical_accuracy(s, nodes, self.parents) for s in scales],
+                axis=0,
+            )
+            self.sums[name] = self.sums.get(name, 0.0) + len(nodes) * right
+        self.images += len(nodes)
+
+    def accuracies(self, levels):
+        return {
+            name: dict(zip(levels, (total / self.images).tolist(), strict=True))
+            for name, total in self.sums.items()
+        }
+
+
+# ---- table 2 -----------------------------------------------------------------
+
+
+def retrieval(database, queries, others, binary_others):
+    """Mean average precision of every level, for all codes.
+
+    The code of level l is that of all levels down to it, R_2 .. R_l, each
+    number standardised by its spread in the database. Its bits are the signs.
+
+    Args:
+      database, queries: `Codes` of training and of test images.
+      others: {row: {level number: `(database, queries)`}}, real codes.
+      binary_others: the rows of `others` whose signs are bits.
+
+    Returns:
+      {"real" and "bits": {row: {"level2": mAP, ..}}}, rows in the order HDN,
+      others.
+    """
+    mean = database.values.mean(axis=0)
+    spread = database.values.std(axis=0)
+    spread = np.where(spread > 1e-6, spread, 1.0)
+    scores = {"real": {}, "bits": {}}
+    for level in range(database.nodes.shape[1]):
+        own = [
+            ((codes.values - mean) / spread)[:, : level + 1].reshape(
+                len(codes.values), -1
+            )
+            for codes in (database, queries)
+        ]
+        rows = {"HDN": own} | {
+            name: levels[level]
+            for name, levels in others.items()
+            if level in levels
+        }
+        for name, (stored, asked) in rows.items():
+            labels = (queries.nodes[:, level], database.nodes[:, level])
+            value = retrieval_map(asked, labels[0], stored, labels[1])
+            _put(scores["real"], name, level, value)
+            if name == "HDN" or name in binary_others:
+                value = retrieval_map(
+                    asked > 0,
+                    labels[0],
+                    stored > 0,
+                    labels[1],
+                    distance="hamming",
+                )
+                _put(scores["bits"], name, level, value)
+    return scores
+
+
+def _put(table, row, level, value):
+    table.setdefault(row, {})[f"level{level + 2}"] = value
+
+
+def baseline_codes(method, level, model, train_split, splits, paths, steps):
+    """Real codes of a hashing network trained for one level.
+
+    Args:
+      method: a key of `hashing.METHODS`.
+      level: number of the level, 0 for the root's children.
+      model: the HDN whose codes it stands beside: as many bits.
+      train_split: images with leaves for labels.
+      splits: what to encode.
+      paths: int `[leaves, L - 1]`.
+      steps: of training.
+
+    Returns:
+      A tuple of float32 `[N, bits]`, one a split.
+    """
+    keras.utils.set_random_seed(SEED)
+    network = hashing.METHODS[method](
+        model.image_shape,
+        bits=(level + 1) * model.style_dim,
+        classes=int(paths[:, level].max()) + 1,
+        filters=model.filters,
+    )
+    network.compile()
+    table = tf.constant(paths[:, level].astype(np.int32))
+
+    @tf.function(jit_compile=False)
+    def step(batch):
+        network.train_step(
+            {"image": batch["image"], "label": tf.gather(table, batch["label"])}
+        )
+
+    batches = pipeline.batches(
+        train_split, BASELINE_BATCH, model.image_shape, SEED
+    )
+    for batch in batches.take(steps):
+        step(batch)
+    return tuple(
+        train.encode_split(network.encode, split, model.image_shape)
+        for split in splits
+    )
+
+
+def pixel_components(splits, shape):
+    """Principal components of pixels: what needs no training to speak of.
+
+    Args:
+      splits: the database, whose first images the components are of, and
+        others.
+      shape: of the images to compare.
+
+    Returns:
+      A list of float32 `[N, COMPONENTS]`, one a split.
+    """
+    from sklearn.decomposition import PCA
+
+    few = splits[0].subset(np.arange(min(len(splits[0]), COMPONENT_IMAGES)))
+    flat = train.encode_split(_flat, few, shape)
+    found = PCA(min(COMPONENTS, *flat.shape), random_state=SEED).fit(flat)
+    mean = tf.constant(found.mean_, tf.float32)
+    axes = tf.constant(found.components_.T, tf.float32)
+    return [
+        train.encode_split(
+            lambda image: tf.matmul(_flat(image) - mean, axes), split, shape
+        )
+        for split in splits
+    ]
+
+
+def _flat(images):
+    return tf.reshape(images, [-1, np.prod(images.shape[1:])])
+
+
+# ---- table 3 -----------------------------------------------------------------
+
+
+def linear_classifiers(codes, parents):
+    """A logistic regression among the siblings under every node.
+
+    That is what one dense layer a level, softmax within siblings, is when it
+    is fitted to its optimum: no logit is shared between two groups.
+
+    Args:
+      codes: `Codes` to learn from, all levels together.
+      parents: for every level, int `[K_l]`.
+
+    Returns:
+      A function: values `[N, L - 1, d]` -> logits of every level.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    flat = codes.values.reshape(len(codes.values), -1)
+    scaler = StandardScaler().fit(flat)
+    flat = scaler.transform(flat)
+    fitted = []
+    for level, nodes in enumerate(parents):
+        groups = []
+        for parent in np.unique(nodes):
+            members = np.flatnonzero(nodes == parent)
+            rows = np.isin(codes.nodes[:, level], members)
+            classifier = LogisticRegression(max_iter=500, tol=1e-3)
+            classifier.fit(flat[rows], codes.nodes[rows, level])
+            groups.append(classifier)
+        fitted.append(groups)
+
+    def classify(values):
+        flat = scaler.transform(values.reshape(len(values), -1))
+        logits = []
+        for nodes, groups in zip(parents, fitted, strict=True):
+            level = np.full((len(values), len(nodes)), -1e9)
+            for classifier in groups:
+                # Of two classes scikit-learn keeps the difference only.
+                given = classifier.decision_function(flat)
+                if given.ndim == 1:
+                    given = np.stack([np.zeros_like(given), given], axis=1)
+                level[:, classifier.classes_] = given
+            logits.append(level)
+        return logits
+
+    return classify
+
+
+def unseen(classify, seen, strange, parents, leaf_names):
+    """How categories out of training are answered, beside seen ones.
+
+    Args:
+      classify: see `linear_classifiers`.
+      seen: `Codes` of test images of the tree.
+      strange: {name: `Codes`} of unseen leaves, whose nodes stop above the
+        leaves: int `[N, L - 2]`.
+      parents: for every level, int `[K_l]`.
+      leaf_names: one a leaf.
+
+    Returns:
+      {name, or "seen": {"parent_accuracy": one a level above the leaves,
+      "leaf_entropy": nats, "goes_to": {leaf: share}, "images"}}; of "seen"
+      also "accuracy", the cascade of all levels.
+    """
+    given = {"seen": Codes(seen.values, seen.nodes[:, :-1])} | strange
+    found = {}
+    for name, codes in given.items():
+        result = unseen_category(classify(codes.values), codes.nodes, parents)
+        shares = {
+            leaf: float(share)
+            for leaf, share in zip(leaf_names, result.leaf_share, strict=True)
+            if share > 0
+        }
+        found[name] = {
+            "parent_accuracy": list(result.parent_accuracy),
+            "leaf_entropy": result.leaf_entropy,
+            "goes_to": shares,
+            "images": len(codes.values),
+        }
+    found["seen"]["accuracy"] = list(
+        hierarchical_accuracy(
+            classify(seen.values), seen.nodes, parents, cascade=True
+        )
+    )
+    return found
+
+
+def strange_codes(model, dataset, tree):
+    """{name: `Codes`} of the unseen leaves whose parents are in the tree."""
+    split = dataset.splits.get("unseen")
+    if split is None or tree.depth < 3:
+        return {}
+    split = some(split, TEST_IMAGES)
+    values = stacked_codes(model, split)
+    found = {}
+    for name, number in dataset.unseen.items():
+        rows = split.labels == number
+        above = tree.path(name.rpartition("/")[0])
+        if rows.any():
+            nodes = np.tile(above, (int(rows.sum()), 1))
+            found[name] = Codes(values[rows], nodes)
+    return found
+
+
+# ---- all of them -------------------------------------------------------------
+
+
+def evaluate(model, config, dataset, run):
+    """Tables 1 to 3 of a trained model; plain data for metrics.json.
+
+    Args:
+      model: an HDN.
+      config: its configuration.
+      dataset: as arranged.
+      run: the run directory, where the baselines' codes are kept.
+    """
+    tree = hierarchy.Tree(dataset.hierarchy)
+    parents, paths = model.parents, tree.paths
+    test = dataset.splits.get("test")
+    if test is None:
+        return {"hierarchy": {"tree": list(tree.names)}}
+    judge = judge_of(model, config, dataset)
+    stored = some(dataset.splits["train"], DATABASE_IMAGES)
+    asked = some(test, QUERIES)
+    database, queries = (codes_of(model, s, paths) for s in (stored, asked))
+    rows = {
+        "pixels": dict.fromkeys(
+            range(len(parents)),
+            pixel_components((stored, asked), model.image_shape),
+        )
+    }
+    rows |= baseline_rows(model, config, dataset, (stored, asked), paths, run)
+    seen = codes_of(model, some(test, TEST_IMAGES), paths)
+    scores = {
+        "classification": classification(
+            model,
+            test,
+            paths,
+            parents,
+            judge and (lambda image: judge(image)[1]["label"]),
+        ),
+        "retrieval": retrieval(database, queries, rows, hashing.METHODS),
+    }
+    if judge:
+        scores["judge"] = {"name": judge.name, "accuracy": {**judge.accuracy}}
+    if tree.depth > 2:
+        scores["unseen"] = unseen(
+            linear_classifiers(database, parents),
+            seen,
+            strange_codes(model, dataset, tree),
+            parents,
+            tree.names[-1],
+        )
+    scores["protocol"] = {
+        "levels": [list(names) for names in tree.names],
+        "held_out": config.held_out,
+        "generated": "all non-empty subsets of levels, one partner an image",
+        "retrieval_database": len(stored),
+        "retrieval_queries": len(asked),
+        "retrieval_bits": [
+            (level + 1) * model.style_dim for level in range(len(parents))
+        ],
+        "retrieval_pixels": f"{COMPONENTS} principal components",
+        "retrieval_relevant": "the same category at the level",
+        "baseline_steps": config.baseline_steps,
+        "baseline_batch": BASELINE_BATCH,
+        "linear_classifier": "logistic regression among siblings, on all codes",
+        "seed": SEED,
+    }
+    return {"hierarchy": scores}
+
+
+def judge_of(model, config, dataset):
+    """The data set's independent classifier of leaves, or None."""
+    from trainers import judges
+
+    if not config.baseline_steps:
+        return None
+    settings = judges.Settings(steps=2 * config.baseline_steps)
+    return judges.of_dataset(dataset, model.image_shape, settings)
+
+
+def baseline_rows(model, config, dataset, splits, paths, run):
+    """{method: {level: (database, queries)}} of the hashing networks."""
+    if not config.baseline_steps:
+        return {}
+    cache = train.Cache(pathlib.Path(run) / "cache")
+    train_split = dataset.splits["train"]
+    rows = {}
+    for method in hashing.METHODS:
+        rows[method] = {}
+        for level in range(paths.shape[1]):
+
+            def compute(method=method, level=level):
+                print(f"{method} for level {level + 2}", flush=True)
+                return np.concatenate(
+                    baseline_codes(
+                        method,
+                        level,
+                        model,
+                        train_split,
+                        splits,
+                        paths,
+                        config.baseline_steps,
+                    )
+                )
+
+            name = f"{method}-level{level + 2}-{config.baseline_steps}"
+            both = cache.get(name, compute)
+            count = len(splits[0])
+            rows[method][level] = (both[:count], both[count:])
+    return rows
+
+
+def table(scores):
+    """The scores as lines for a terminal."""
+    lines = []
+    found = scores.get("classification")
+    if found:
+        lines.append("accuracy among siblings    test  generated")
+        for judge in ("own", "independent"):
+            for level, test in found.get(judge, {}).get("test", {}).items():
+                generated = found[judge]["generated"][level]
+                lines.append(
+                    f"  {judge:<12} {level:<9} {test:6.4f}     {generated:6.4f}"
+                )
+    for kind, rows in scores.get("retrieval", {}).items():
+        for name, levels in rows.items():
+            shown = "  ".join(f"{k} {v:.4f}" for k, v in levels.items())
+            lines.append(f"retrieval mAP, {kind:<4} {name:<8} {shown}")
+    for name, row in scores.get("unseen", {}).items():
+        parents = " ".join(f"{a:.4f}" for a in row["parent_accuracy"])
+        lines.append(
+            f"{name}: parents right {parents}, leaf entropy "
+            f"{row['leaf_entropy']:.4f} nats"
+        )
+    return lines

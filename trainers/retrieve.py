@@ -1,0 +1,186 @@
+"""The nearest images of an indexed set, by the codes of a level.
+
+    python -m trainers.retrieve --run=runs/x --query=IMAGE --level=2
+    python -m trainers.retrieve --run=runs/x --query=IMAGE --index=FOLDER
+
+The index is the run's training set, or any folder or .npz; its codes are kept
+in the run's `cache/`, so only the first question of a step takes long. Level l
+compares the codes of all levels down to it, each number by its spread in the
+index. The answer is exact (scikit-learn's brute force). A picture of it goes
+to the run's `images/`.
+"""
+
+import hashlib
+import pathlib
+
+import numpy as np
+
+from tfdisent.errors import InputError
+from trainers import command
+
+TOP = 5
+
+
+class Index:
+    """Codes of many images, and the nearest of them.
+
+    Args:
+      codes: float32 `[N, L - 1, d]`.
+      level: 2 .. L.
+    """
+
+    def __init__(self, codes, level):
+        from sklearn.neighbors import NearestNeighbors
+
+        self.levels = level - 1
+        used = codes[:, : self.levels].reshape(len(codes), -1)
+        self.mean = used.mean(axis=0)
+        self.scale = np.where(used.std(axis=0) > 1e-6, used.std(axis=0), 1)
+        self.neighbours = NearestNeighbors(algorithm="brute")
+        self.neighbours.fit((used - self.mean) / self.scale)
+
+    def nearest(self, codes, count):
+        """The nearest rows of each code.
+
+        Args:
+          codes: float32 `[Q, L - 1, d]`.
+          count: how many.
+
+        Returns:
+          `(distances, rows)`, `[Q, count]` each, nearest first.
+        """
+        used = codes[:, : self.levels].reshape(len(codes), -1)
+        count = min(count, self.neighbours.n_samples_fit_)
+        return self.neighbours.kneighbors(
+            (used - self.mean) / self.scale, count
+        )
+
+
+def retrieve(run, query, level=2, index=None, top=TOP, data_dir=None):
+    """Answers a query image and draws the answer.
+
+    Args:
+      run: a run directory of a model of a hierarchy.
+      query: a PNG or JPEG file.
+      level: 2 .. L.
+      index: a folder or an .npz; the run's training set when None.
+      top: how many answers.
+      data_dir: where TFDS keeps prepared data.
+
+    Returns:
+      `(answers, picture)`: a list of `(distance, name)`, nearest first, and
+      the path of the picture.
+
+    Raises:
+      InputError: no such run, query, index or level.
+    """
+    from tfdisent import visualization
+    from tfdisent.data import ArraySplit
+    from tfdisent.data import pipeline
+    from tfdisent.data.folder import read_image
+    from trainers import callbacks
+    from trainers import hierarchy_scores
+    from trainers import rundir
+    from trainers import train
+    from trainers.encode import open_source
+
+    run, query = pathlib.Path(run), pathlib.Path(query)
+    model = rundir.load_model(run)
+    if "hierarchy" not in model.needs:
+        raise InputError(
+            f"{str(run)!r} holds a model without a hierarchy; retrieval by "
+            "level needs one (--model=hdn)."
+        )
+    levels = len(model.parts)
+    if not 2 <= level <= levels:
+        raise InputError(
+            f"--level={level}: this model has codes of levels 2 to {levels}."
+        )
+    side, _, channels = model.image_shape
+    try:
+        image = read_image(query, side, grey=channels == 1)
+    except Exception as error:  # Pillow's decoders raise what they like.
+        raise InputError(
+            f"--query={str(query)!r} cannot be read ({error})."
+        ) from error
+    if index is None:
+        config, _ = rundir.read_config(run)
+        dataset = train.load_data(config, data_dir)
+        split = dataset.splits["train"]
+        names = [dataset.class_names[label] for label in split.labels]
+    else:
+        split, names = open_source(index, model.image_shape)
+
+    codes = train.Cache(run / "cache").get(
+        f"index-{int(model.step.numpy())}-{_stamp(index, names)}",
+        lambda: hierarchy_scores.stacked_codes(
+            model, split, train.counter("encoding the index")
+        ),
+    )
+    asked = pipeline.fit_images(image[None], model.image_shape)
+    own = hierarchy_scores.stacked_codes(model, ArraySplit(image[None]))
+    distances, rows = Index(codes, level).nearest(own, top)
+    images = split.take(rows[0])["image"]
+    found = pipeline.fit_images(images, model.image_shape).numpy()
+    picture = visualization.retrieved(
+        asked.numpy(), {f"by level {level}": (found[None], None)}
+    )
+    name = f"retrieved-{query.stem}-level{level}"
+    callbacks.Pictures(run).write(name, int(model.step.numpy()), picture)
+    answers = [
+        (float(distance), names[row])
+        for distance, row in zip(distances[0], rows[0], strict=True)
+    ]
+    return answers, run / "images" / f"{name}.png"
+
+
+def _stamp(index, names):
+    """A digest that changes with the files of an index."""
+    digest = hashlib.sha256("\n".join(names).encode())
+    if index is not None:
+        root = pathlib.Path(index)
+        files = [root] if root.is_file() else [root / name for name in names]
+        for file in files:
+            known = file.stat()
+            digest.update(f"{known.st_size} {known.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
+def define_flags(flags):
+    flags.DEFINE_string("run", None, "Run directory of the model.")
+    flags.DEFINE_string("query", None, "PNG or JPEG file.")
+    flags.DEFINE_integer("level", 2, "2 .. L, from coarse to fine.")
+    flags.DEFINE_string(
+        "index", None, "Folder or .npz to search; the training set by default."
+    )
+    flags.DEFINE_integer("top", TOP, "How many images to answer with.")
+    flags.DEFINE_string(
+        "data_dir", None, "Prepared TFDS data; TFDS_DATA_DIR when not given."
+    )
+
+
+def main(flags):
+    for name in ("run", "query"):
+        if not getattr(flags, name):
+            raise InputError(f"--{name} is needed.")
+    if flags.top < 1:
+        raise InputError(f"--top={flags.top}: must be at least 1.")
+    answers, picture = retrieve(
+        flags.run,
+        flags.query,
+        flags.level,
+        flags.index,
+        flags.top,
+        flags.data_dir,
+    )
+    for rank, (distance, name) in enumerate(answers, 1):
+        print(f"{rank:>3}  {distance:8.4f}  {name}")
+    print(f"picture: {picture}")
+
+
+def console():
+    command.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    console()
