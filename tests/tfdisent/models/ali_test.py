@@ -9,9 +9,10 @@ from tfdisent import noise
 from tfdisent import testing
 from tfdisent.models.ali import ALI
 
-# Spatial sizes of seed 002's tables (specs 3.6).
-ENCODER_SIZES = {32: [28, 13, 10, 4, 1, 1], 64: [63, 29, 13, 4, 1]}
-GENERATOR_SIZES = {32: [4, 10, 13, 28, 32], 64: [4, 13, 29, 63, 64]}
+# Spatial sizes of seed 002's tables (specs 3.6), before the last 1x1 pixel
+# and after the first: those are dense layers.
+ENCODER_SIZES = {32: [28, 13, 10, 4], 64: [63, 29, 13, 4]}
+GENERATOR_SIZES = {32: [10, 13, 28, 32], 64: [13, 29, 63, 64]}
 
 
 def sides(stack, kind, shape):
@@ -27,17 +28,47 @@ def sides(stack, kind, shape):
 @pytest.mark.parametrize("side", [32, 64])
 def test_spatial_sizes(side, narrow_ali):
     model = ALI((side, side, 3), latent_dim=4)
-    down = ENCODER_SIZES[side]
     image = (None, side, side, 3)
-    assert sides(model.encoder, "Conv2D", image) == down
-    assert sides(model.critic_image, "Conv2D", image) == down[:5]
+    for network in (model.encoder, model.critic_image):
+        assert sides(network, "Conv2D", image) == ENCODER_SIZES[side]
     up = sides(model.generator, "Conv2DTranspose", (None, 4))
     assert up == GENERATOR_SIZES[side]
+    assert sides(model.generator, "Reshape", (None, 4)) == [4]
     assert model.encode(testing.random_images(image[1:], 1))["z"].shape == (
         1,
         4,
     )
     assert model.sample([[0, 1]]).shape == (1, side, side, 3)
+
+
+def test_dense_layers_are_the_papers_convolutions():
+    """A kernel of the map's size, and one pixel that is spread out."""
+    encoder = networks.ali_encoder((32, 32, 1), 4, norm=None)
+    shapes = [tuple(v.shape) for v in encoder.trainable_variables[::2]]
+    assert shapes[4:] == [(4 * 4 * 256, 512), (512, 512), (512, 4)]
+    dense = encoder.blocks[9]
+    maps = tf.random.stateless_normal([2, 4, 4, 256], [1, 2])
+    kernel = tf.reshape(dense.kernel, [4, 4, 256, 512])
+    np.testing.assert_allclose(
+        dense(tf.reshape(maps, [2, -1])),
+        tf.nn.conv2d(maps, kernel, 1, "VALID")[:, 0, 0],
+        atol=1e-4,
+    )
+    generator = networks.ali_generator((32, 32, 1), 8, norm=None)
+    code = tf.random.stateless_normal([2, 8], [3, 4])
+    kernel = tf.reshape(generator.blocks[0].kernel, [8, 4, 4, 256])
+    spread = generator.blocks[1](generator.blocks[0](code))
+    np.testing.assert_allclose(
+        spread,
+        tf.nn.conv2d_transpose(
+            code[:, None, None],
+            tf.transpose(kernel, [1, 2, 3, 0]),
+            [2, 4, 4, 256],
+            1,
+            "VALID",
+        ),
+        atol=1e-5,
+    )
 
 
 def test_paper_widths():
