@@ -6,6 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Setting up is done again only when what is installed has changed.
 READY := $(VENV)/.ready
+# Tracing graphs keeps one core busy; a file's tests share what they set up.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: demo test test-all lint setup clean
 
@@ -28,10 +30,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-all: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

@@ -65,6 +65,7 @@ setup(
             "nbclient",
             "nbformat",
             "pytest",
+            "pytest-xdist",
             "pyyaml",
             "ruff",
             "selenium",
