@@ -109,10 +109,15 @@ def main(argv=None):
     try:
         server.serve(values)
     except (RequestError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        message = getattr(error, "message", str(error))
+        print(" ".join(message.split()), file=sys.stderr)
         return USAGE_STATUS
     return 0
 
 
-if __name__ == "__main__":
+def console():
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    console()

@@ -155,9 +155,7 @@ for make, port in zip(
     x = np.float32([1, 2])
     found.append([
         client.predict({"x": x}, "halves", model_version=1).tolist(),
-        client.get_model_status("halves", model_version=2)["2"]["state"]
-        if 2 not in client.get_model_status("halves", model_version=2)
-        else client.get_model_status("halves", model_version=2)[2]["state"],
+        client.get_model_status("halves", model_version=2)[2]["state"],
         client.get_model_metadata("halves", model_version=1)["inputs"]["x"],
     ])
 print(json.dumps(found))
