@@ -103,9 +103,15 @@ def main(argv=None):
     values = parse(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow takes seconds to start; what is wrong above is said at once.
-    from serving import server
-    from serving.errors import RequestError
-
+    try:
+        from serving import server
+        from serving.errors import RequestError
+    except ModuleNotFoundError as error:
+        print(
+            f"{error.name} is missing; pip install 'tfdisent[serving]'",
+            file=sys.stderr,
+        )
+        return USAGE_STATUS
     try:
         server.serve(values)
     except (RequestError, OSError) as error:
