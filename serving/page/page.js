@@ -15,7 +15,8 @@ const WIDEST = 16;
 const ROWS_AT_ONCE = 4;
 // The traversal is drawn when nothing has moved for so many milliseconds.
 const SETTLED = 400;
-// Files up to this size go to the model as they are; others are redrawn.
+// PNG files up to this size go to the model as they are. Others are redrawn,
+// JPEG too: photos lie on their side until the browser turns them.
 const LARGE_FILE = 1_000_000;
 const LARGE_SIDE = 1024;
 
@@ -304,8 +305,7 @@ function ownEntry({ name, card }) {
 
 // {url, base64, name} of a file that the reader chose.
 async function readFile(file) {
-  const asIs =
-    /^image\/(png|jpeg)$/.test(file.type) && file.size <= LARGE_FILE;
+  const asIs = file.type === "image/png" && file.size <= LARGE_FILE;
   const url = asIs ? await dataUrl(file) : await redrawn(file);
   return { url, base64: url.split(",")[1], name: file.name };
 }
