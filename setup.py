@@ -50,6 +50,7 @@ setup(
         "serving": [
             "grpcio",
             "grpcio-health-checking",
+            "orjson",
             "prometheus-client",
             "python-rapidjson",
             "starlette",
@@ -60,10 +61,12 @@ setup(
         # The page's tests also want Debian's chromium and chromium-driver.
         "test": [
             "compose-spec",
+            "hypothesis",
             "ipykernel",
             "kubernetes-validate",
             "nbclient",
             "nbformat",
+            "ovmsclient",
             "pytest",
             "pytest-xdist",
             "pyyaml",
@@ -78,6 +81,7 @@ setup(
             "tfdisent-retrieve=trainers.retrieve:console",
             "tfdisent-export=export.run:console",
             "tfdisent-promote=export.promote:console",
+            "tfdisent-serve=serving.run:console",
         ]
     },
     classifiers=[

@@ -41,6 +41,10 @@ PNG_MAGIC = tuple(b"\x89PNG\r\n\x1a\n")
 JPEG_MAGIC = tuple(b"\xff\xd8\xff")
 # PNG keeps width and height, 4 big-endian bytes each, in bytes 16 to 23.
 PNG_HEADER = 24
+ENCODED_IMAGES = (
+    "PNG or JPEG. The largest central part of the model's proportions is "
+    "resized. EXIF orientation is ignored: turn photos upright first."
+)
 # ITU-R 601 luma in 1/65536, as Pillow computes the grey of training images.
 LUMA = (19595, 38470, 7471)
 
@@ -306,8 +310,10 @@ def _listing(names):
 def read_images(encoded, image_shape, max_pixels, name="image_bytes"):
     """PNG or JPEG data as the images a model takes, inside a graph.
 
-    Sizes are fitted as `pipeline.fit_images` does it. Orientation tags of
-    cameras are not looked at.
+    Nearly the right size is padded as `pipeline.fit_images` does it. Of other
+    sizes the largest central part of the model's proportions is resized, as
+    folders of photos are read for training. Orientation tags of cameras are
+    not looked at: TensorFlow has no reader of EXIF.
 
     Args:
       encoded: string `[B]`.
@@ -394,7 +400,7 @@ def _grey(pixels):
 
 
 def _fit(pixels, image_shape):
-    """`pipeline.fit_images` where only the graph knows the size.
+    """`pipeline.fit_images` of what is central, in a graph.
 
     Args:
       pixels: uint8 `[h, w, C]`.
@@ -416,8 +422,12 @@ def _fit(pixels, image_shape):
         )
 
     def resize():
+        inner_h = tf.clip_by_value(w * height // width, 1, h)
+        inner_w = tf.clip_by_value(h * width // height, 1, w)
+        top, left = (h - inner_h) // 2, (w - inner_w) // 2
+        central = pixels[top : top + inner_h, left : left + inner_w]
         # Of whole numbers: a large image as floats takes four times as much.
-        resized = tf.image.resize(pixels, (height, width), antialias=True)
+        resized = tf.image.resize(central, (height, width), antialias=True)
         return tf.clip_by_value(resized / 255.0, 0.0, 1.0)
 
     return tf.ensure_shape(tf.cond(nearly, pad, resize), image_shape)
@@ -450,6 +460,7 @@ def model_card(model, verbs):
             }
             for name, verb in verbs.items()
         },
+        "encoded_images": ENCODED_IMAGES,
         "versions": {"tfdisent": tfdisent.__version__, **rundir.versions()},
     }
 

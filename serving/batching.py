@@ -1,5 +1,6 @@
 """Requests for the same signature, run together."""
 
+import asyncio
 import collections
 import concurrent.futures
 import dataclasses
@@ -14,6 +15,10 @@ from serving.errors import RequestError
 from serving.errors import invalid
 
 logger = logging.getLogger(__name__)
+
+# Converting more bytes than this would keep other requests waiting.
+LARGE = 2**17
+EXPIRED = "Timed out waiting for the model."
 
 
 @dataclasses.dataclass(eq=False)
@@ -216,9 +221,6 @@ class Batcher:
         return outputs
 
 
-EXPIRED = "Timed out waiting for the model."
-
-
 def row_count(signature, inputs):
     """How many rows a request has, None where it has to run by itself."""
     if not signature.batched:
@@ -236,3 +238,10 @@ def _fail(tasks, error):
     for task in tasks:
         if not task.future.done():
             task.future.set_exception(error)
+
+
+async def beside(size, function, *arguments):
+    """Calls a function, in another thread where it is about many bytes."""
+    if size < LARGE:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)

@@ -20,6 +20,7 @@ from tensorflow_serving.apis import regression_pb2
 
 from serving import examples
 from serving import tensors
+from serving.batching import beside
 from serving.errors import Code
 from serving.errors import RequestError
 from serving.errors import invalid
@@ -32,8 +33,6 @@ SIGNATURE_DEF = "signature_def"
 UNLIMITED = -1
 # A caller that sets no deadline waits this long, in seconds.
 LONG = 3600.0
-# Larger messages are read and written beside the event loop.
-LARGE = 2**17
 
 
 def create(
@@ -137,7 +136,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 f'Serving signature key "{name}" not found.',
             )
         wanted = _filtered(signature, request.output_filter)
-        inputs = await _beside(
+        inputs = await beside(
             request.ByteSize(), tensors.read_inputs, signature, request.inputs
         )
         outputs = await self._run(servable, signature, inputs, context)
@@ -151,7 +150,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 proto = tensors.to_proto(outputs[alias], dtype)
                 response.outputs[alias].CopyFrom(proto)
 
-        await _beside(sum(v.nbytes for v in outputs.values()), write)
+        await beside(sum(v.nbytes for v in outputs.values()), write)
         return response
 
     @answered
@@ -328,10 +327,3 @@ def _filtered(signature, output_filter):
         if alias in output_filter[:number]:
             raise invalid(f"duplicate output tensor alias: {alias}")
     return list(output_filter) or list(signature.outputs)
-
-
-async def _beside(size, function, *arguments):
-    """Calls a function, in another thread where there is much to do."""
-    if size < LARGE:
-        return function(*arguments)
-    return await asyncio.to_thread(function, *arguments)

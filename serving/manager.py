@@ -390,6 +390,10 @@ class Manager:
             self._config_text = text
         except (OSError, ValueError, text_format.ParseError) as error:
             raise invalid(f"{path}: {error}") from error
+        except RequestError as error:
+            raise RequestError(
+                error.code, f"{path}: {error.message}"
+            ) from error
 
     def _discovered(self):
         """{name: `ModelConfig`} of the directories that have versions."""

@@ -13,6 +13,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving import examples
 from serving import json_tensors
+from serving.batching import beside
 from serving.errors import Code
 from serving.errors import RequestError
 from serving.errors import invalid
@@ -34,8 +35,6 @@ CORS_HEADERS = [
     (b"access-control-allow-headers", b"Content-Type"),
 ]
 MAX_VERSION = 2**63 - 1
-# Larger bodies are read and answers written beside the event loop.
-LARGE = 2**17
 
 
 class RestAPI:
@@ -141,7 +140,10 @@ class RestAPI:
             raise refused
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if b"gzip" in request.headers.get(b"content-encoding", b""):
-            body = await _beside(len(body), self._decompress, request, body)
+            compressed = len(body)
+            limit = self._max_body_bytes
+            body = await beside(compressed, decompressed, body, limit)
+            self._hold(request, max(0, len(body) - compressed))
         return body
 
     def _hold(self, request, size):
@@ -159,18 +161,6 @@ class RestAPI:
                 Code.RESOURCE_EXHAUSTED,
                 "Too much data in requests that are being answered.",
             )
-
-    def _decompress(self, request, body):
-        """The content of gzip data; nothing of what is damaged."""
-        decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        limit = self._max_body_bytes
-        try:
-            # One byte more than allowed says that there are more.
-            content = decoder.decompress(body, limit + 1)
-        except zlib.error:
-            return b""
-        self._hold(request, max(0, len(content) - len(body)))
-        return content if decoder.eof else b""
 
     # ---- requests -------------------------------------------------------
 
@@ -213,7 +203,7 @@ class RestAPI:
                 )
             return signature
 
-        signature, inputs, row_format = await _beside(
+        signature, inputs, row_format = await beside(
             len(body), json_tensors.read_predict, body, find_signature
         )
         del body
@@ -222,7 +212,7 @@ class RestAPI:
         )
         dtypes = {key: spec.dtype for key, spec in signature.outputs.items()}
         size = sum(value.nbytes for value in outputs.values())
-        return await _beside(
+        return await beside(
             size, json_tensors.write_predict, outputs, dtypes, row_format
         )
 
@@ -309,11 +299,23 @@ def _model_spec(name, version, label):
     return urllib.parse.unquote(name or ""), spec
 
 
-async def _beside(size, function, *arguments):
-    """Calls a function, in another thread where there is much to do."""
-    if size < LARGE:
-        return function(*arguments)
-    return await asyncio.to_thread(function, *arguments)
+def decompressed(body, limit):
+    """The content of gzip data.
+
+    Args:
+      body: bytes.
+      limit: of the content's size.
+
+    Returns:
+      bytes: one more than the limit where there are more, none where the data
+      is damaged.
+    """
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        content = decoder.decompress(body, limit + 1)
+    except zlib.error:
+        return b""
+    return content if decoder.eof or len(content) > limit else b""
 
 
 def _indented(value):

@@ -16,11 +16,32 @@ import sys
 USAGE_STATUS = 2
 
 
+LIMITS = (
+    ("max_batch_size", 64, "rows that run together"),
+    ("num_batch_threads", os.cpu_count() or 1, "batches at the same time"),
+    ("max_queued_requests", 256, "that wait for their turn"),
+    ("max_request_rows", 1024, "of one request"),
+    ("max_body_bytes", 2**26, "of one request"),
+)
+
+
 class Parser(argparse.ArgumentParser):
     """One line on what is wrong, as from the other commands."""
 
     def error(self, message):
         self.exit(USAGE_STATUS, f"{message[:1].upper()}{message[1:]}\n")
+
+
+def positive(kind):
+    """A parser of numbers above zero."""
+
+    def number(text):
+        value = kind(text)
+        if value <= 0:
+            raise ValueError(text)
+        return value
+
+    return number
 
 
 def parse(argv):
@@ -42,20 +63,39 @@ def parse(argv):
         "protection here (default: %(default)s)",
     )
     flag("--model_config_file", help="models.config, instead of all models")
-    flag("--model_config_file_poll_wait_seconds", type=float, default=0.0)
-    flag("--file_system_poll_wait_seconds", type=float, default=1.0)
-    flag("--rest_api_timeout_in_ms", type=int, default=30_000)
-    flag("--rest_api_enable_cors_support", action="store_true")
-    flag("--max_batch_size", type=int, default=64, help="rows run together")
-    flag("--num_batch_threads", type=int, default=os.cpu_count() or 1)
-    flag("--max_queued_requests", type=int, default=256)
-    flag("--max_request_rows", type=int, default=1024)
-    flag("--max_body_bytes", type=int, default=2**26)
+    flag(
+        "--model_config_file_poll_wait_seconds",
+        type=float,
+        default=0.0,
+        help="how often that is read again; 0 for never",
+    )
+    flag(
+        "--file_system_poll_wait_seconds",
+        type=positive(float),
+        default=1.0,
+        help="how often new versions are looked for (default: %(default)s)",
+    )
+    flag("--rest_api_timeout_in_ms", type=positive(int), default=30_000)
+    flag(
+        "--rest_api_enable_cors_support",
+        action="store_true",
+        help="let pages from other addresses ask",
+    )
+    for name, default, text in LIMITS:
+        flag(
+            f"--{name}",
+            type=positive(int),
+            default=default,
+            help=f"{text} (default: %(default)s)",
+        )
     values = parser.parse_args(argv)
     if not values.models:
         parser.error("--models=DIRECTORY is needed.")
     if not pathlib.Path(values.models).is_dir():
         parser.error(f"--models={values.models}: there is no such directory.")
+    config = values.model_config_file
+    if config and not pathlib.Path(config).is_file():
+        parser.error(f"--model_config_file={config}: there is no such file.")
     return values
 
 
@@ -63,16 +103,27 @@ def main(argv=None):
     values = parse(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow takes seconds to start; what is wrong above is said at once.
-    from serving import server
-    from serving.errors import RequestError
-
+    try:
+        from serving import server
+        from serving.errors import RequestError
+    except ModuleNotFoundError as error:
+        print(
+            f"{error.name} is missing; pip install 'tfdisent[serving]'",
+            file=sys.stderr,
+        )
+        return USAGE_STATUS
     try:
         server.serve(values)
     except (RequestError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        message = getattr(error, "message", str(error))
+        print(" ".join(message.split()), file=sys.stderr)
         return USAGE_STATUS
     return 0
 
 
-if __name__ == "__main__":
+def console():
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    console()

@@ -82,6 +82,22 @@ def serve(flags):
     asyncio.run(_serve(flags))
 
 
+def _listen(host, port):
+    """A socket that HTTP clients connect to.
+
+    Raises:
+      OSError: the address is taken, or none of this machine's.
+    """
+    try:
+        listening = socket.create_server((host, port))
+    except OSError as error:
+        raise OSError(f"Cannot listen at {host}:{port}: {error}") from error
+    # Headers and body of an answer are written apart. Without this, which
+    # accepted connections inherit, the second waits 40 ms for the client.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
 async def _serve(flags):
     manager = Manager(
         flags.models,
@@ -90,7 +106,7 @@ async def _serve(flags):
         flags.model_config_file_poll_wait_seconds,
     )
     metrics = Metrics()
-    web_socket = socket.create_server((flags.host, flags.rest_port))
+    web_socket = _listen(flags.host, flags.rest_port)
     batcher = Batcher(
         flags.num_batch_threads,
         flags.max_batch_size,

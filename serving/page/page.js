@@ -15,7 +15,8 @@ const WIDEST = 16;
 const ROWS_AT_ONCE = 4;
 // The traversal is drawn when nothing has moved for so many milliseconds.
 const SETTLED = 400;
-// Files up to this size go to the model as they are; others are redrawn.
+// PNG files up to this size go to the model as they are. Others are redrawn,
+// JPEG too: photos lie on their side until the browser turns them.
 const LARGE_FILE = 1_000_000;
 const LARGE_SIDE = 1024;
 
@@ -304,8 +305,7 @@ function ownEntry({ name, card }) {
 
 // {url, base64, name} of a file that the reader chose.
 async function readFile(file) {
-  const asIs =
-    /^image\/(png|jpeg)$/.test(file.type) && file.size <= LARGE_FILE;
+  const asIs = file.type === "image/png" && file.size <= LARGE_FILE;
   const url = asIs ? await dataUrl(file) : await redrawn(file);
   return { url, base64: url.split(",")[1], name: file.name };
 }
@@ -393,6 +393,7 @@ let marked = "source";
 
 // Mixes the units of source and target into the code.
 function mixUnits(units) {
+  if (!slots.source) return;
   // Until there is another image, the target is the source.
   const { source, target = source } = slots;
   const one = (unit, old, from, to) =>
@@ -432,6 +433,7 @@ function codeChanged() {
 }
 
 function caption() {
+  if (!slots.source) return "no source yet: every code at its middle";
   const units = Object.keys(mix);
   const taken = units.filter((unit) => mix[unit] === 1);
   const between = units.filter((unit) => mix[unit] > 0 && mix[unit] < 1);
@@ -704,7 +706,6 @@ function way(part, entry) {
 const traverse = newestWins(
   reporting(async () => {
     if (!traversalVisible || !traversedPart || !traversalIsOld) return;
-    if (!slots.source) return;
     traversalIsOld = false;
     const [shown, part, start] = [model, traversedPart, { ...code }];
     const entries = shown.widest(part);
@@ -837,6 +838,15 @@ function scores(found) {
         element("td", { textContent: note })
       )
     );
+  const line = (name, text) =>
+    body.append(
+      element(
+        "tr",
+        {},
+        element("td", { textContent: name }),
+        element("td", { textContent: text, colSpan: 2, className: "text" })
+      )
+    );
   const visit = (group, values) => {
     const entries = Object.entries(values);
     const leaves = entries.filter(([, v]) => isLeaf(v));
@@ -851,7 +861,12 @@ function scores(found) {
         if (low !== undefined) note = `${number(low)} to ${number(high)}`;
         else if (std !== undefined) note = `± ${number(std)}`;
         row(words(name), number(mean), note);
-      } else row(...measured(name, value));
+      } else if (typeof value === "number") {
+        row(...measured(name, value));
+      } else {
+        const text = value === null ? "undefined" : [value].flat().join(", ");
+        line(words(name), text);
+      }
     }
     for (const [name, value] of entries) {
       if (!isLeaf(value)) {
@@ -872,10 +887,6 @@ const isLeaf = (value) =>
 const words = (name) => name.replaceAll("_", " ");
 
 function measured(name, value) {
-  if (typeof value !== "number") {
-    const text = value === null ? "undefined" : [value].flat().join(", ");
-    return [words(name), text];
-  }
   if (name.endsWith("_bytes")) {
     return [words(name.slice(0, -6)), `${(value / 1e9).toFixed(2)} GB`];
   }
@@ -946,11 +957,11 @@ async function use(given) {
   drawSlot("source");
   drawSlot("target");
   moveSliders();
-  find("#caption").textContent = "no source yet";
   find("#picture").removeAttribute("src");
   find("#time").textContent = "";
   const [first, second] = model.samples;
   if (first) await place("source", await readUrl(first));
+  else codeChanged();
   if (second) await place("target", await readUrl(second));
   if (second) marked = "target";
   drawSlot("source");

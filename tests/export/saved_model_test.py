@@ -307,18 +307,35 @@ def read(data, shape=(32, 32, 3)):
 
 
 @pytest.mark.parametrize(
-    "size", [(32, 32), (28, 31), (27, 32), (90, 70), (5, 9)]
+    "size", [(32, 32), (28, 31), (27, 32), (90, 70), (5, 9), (1, 40)]
 )
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_sizes_are_fitted_as_the_pipeline_does(size, kind):
+def test_sizes_are_fitted_as_folders_are_read(size, kind):
+    """The central square, but nearly the right size keeps its pixels."""
     pixels = np.uint8(255 * images((*size, 3), 1)[0])
     data = encoded(pixels, kind)
     for mode, channels in (("RGB", 3), ("L", 1)):
         plain = Image.open(io.BytesIO(data)).convert(mode)
         pixels = np.asarray(plain).reshape([1, *size, channels])
+        if size not in ((32, 32), (28, 31)):
+            side = min(size)
+            top, left = ((length - side) // 2 for length in size)
+            pixels = pixels[:, top : top + side, left : left + side]
         shape = (32, 32, channels)
         expected = pipeline.fit_images(pixels, shape)[0]
         np.testing.assert_allclose(read(data, shape), expected, atol=1e-6)
+
+
+def test_a_model_that_is_not_square_sees_its_proportions():
+    pixels = np.zeros([40, 40, 3], np.uint8)
+    pixels[10:30] = 255
+    # Twice as wide as high: the central half of the rows.
+    assert read(encoded(pixels), (10, 20, 3)).min() > 0.99
+    np.testing.assert_allclose(
+        read(encoded(pixels), (20, 10, 3))[:, 5, 0],
+        pipeline.fit_images(pixels[None, :, 10:30], (20, 10, 3))[0, :, 5, 0],
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK"])

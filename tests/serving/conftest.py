@@ -125,7 +125,7 @@ class Zoo(tf.Module):
                 x=rows,
             ),
             "selected": signature(
-                lambda x: {"y": tf.boolean_mask(x, x > 0)}, x=(None, tf.float32)
+                lambda x: {"y": tf.boolean_mask(x, x > 0)}, x=rows
             ),
             "shapes": signature(
                 lambda x: {"row": x, "all": tf.reduce_sum(x)},

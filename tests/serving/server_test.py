@@ -1,0 +1,316 @@
+"""The server as a whole: versions that change, clients, faults, the end."""
+
+import base64
+import io
+import json
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from PIL import Image
+from tensorflow_serving.apis import model_management_pb2
+from tensorflow_serving.apis import model_service_pb2_grpc
+
+# ---- a model of ours ------------------------------------------------------
+
+
+def png(seed=0, size=(32, 32)):
+    pixels = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def b64(data):
+    return {"b64": base64.b64encode(data).decode()}
+
+
+def test_an_exported_model_end_to_end(server, exported):
+    model, _ = exported
+    images = [png(seed) for seed in (1, 2)]
+    pixels = [np.asarray(Image.open(io.BytesIO(data))) for data in images]
+    array = np.float32(pixels)[..., None] / 255
+    expected = model.encode(array)["z"]
+
+    def ask(signature, key, value):
+        status, answer = server.predict(
+            "tiny", {"signature_name": signature, key: value}
+        )
+        assert status == 200, answer
+        return answer["predictions" if key == "instances" else "outputs"]
+
+    codes = ask("encode_bytes", "instances", [b64(data) for data in images])
+    np.testing.assert_allclose(codes, expected, atol=1e-5)
+    codes = ask("encode", "inputs", array.tolist())
+    np.testing.assert_allclose(codes, expected, atol=1e-5)
+    decoded = np.asarray(model.decode(z=expected))
+    shown = ask("decode", "instances", [{"z": z} for z in codes])
+    np.testing.assert_allclose(shown, decoded, atol=1e-5)
+    for answer, image in zip(
+        ask("decode_bytes", "instances", codes), decoded, strict=True
+    ):
+        data = base64.b64decode(answer["b64"])
+        received = np.asarray(Image.open(io.BytesIO(data)))
+        np.testing.assert_allclose(
+            received / 255, image[..., 0], atol=0.502 / 255
+        )
+    mix = np.zeros([1, len(model.units)], np.float32)
+    mix[0, :2] = 1
+    (answer,) = ask(
+        "swap_bytes",
+        "instances",
+        [
+            {
+                "source_bytes": b64(images[0]),
+                "target_bytes": b64(images[1]),
+                "mix": mix[0].tolist(),
+            }
+        ],
+    )
+    received = np.asarray(
+        Image.open(io.BytesIO(base64.b64decode(answer["b64"])))
+    )
+    swapped = np.asarray(model.swap(array[:1], array[1:], mix))[0, ..., 0]
+    np.testing.assert_allclose(received / 255, swapped, atol=0.502 / 255)
+
+
+@st.composite
+def pictures(draw):
+    """PNG and JPEG files, cut short, changed, or with another header."""
+    kind = draw(st.sampled_from(["PNG", "JPEG", "GIF", "BMP"]))
+    size = draw(st.tuples(*[st.integers(1, 120)] * 2))
+    mode = draw(st.sampled_from(["L", "RGB", "1", "P"]))
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, kind)
+    data = bytearray(file.getvalue())
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, min(len(data), 64)))
+        data[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=3))
+    return bytes(data[: draw(st.integers(0, len(data)))] or data)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=40) | pictures())
+def test_whatever_is_called_an_image(server, data):
+    request = {"signature_name": "encode_bytes", "instances": [b64(data)]}
+    status, answer = server.predict("tiny", request)
+    assert status in (200, 400), answer
+    if status == 400:
+        assert answer["error"]
+
+
+def test_images_that_claim_too_much_are_not_decoded(server):
+    large = png(size=(101, 100))
+    request = {"signature_name": "encode_bytes", "instances": [b64(large)]}
+    status, answer = server.predict("tiny", request)
+    assert status == 400
+    assert "between 1 and 10000 pixels" in answer["error"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["predict", "classify", "regress"]),
+    st.binary(max_size=30)
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(["instances", "inputs", "examples", "x"]), inner
+            )
+        ),
+        max_leaves=8,
+    ).map(lambda value: json.dumps(value).encode()),
+)
+def test_whatever_is_sent_is_answered(server, verb, body):
+    status, headers, answer = server.request(
+        "POST", f"/v1/models/zoo:{verb}", body
+    )
+    assert status in (200, 400, 501), answer
+    assert headers["content-type"] == "application/json"
+
+
+def test_an_independent_client(server):
+    """ovmsclient, in a process of its own: it has the same messages again."""
+    program = """
+import json, sys
+import numpy as np, ovmsclient
+found = []
+for make, port in zip(
+    (ovmsclient.make_grpc_client, ovmsclient.make_http_client), sys.argv[1:]
+):
+    client = make(f"127.0.0.1:{port}")
+    x = np.float32([1, 2])
+    found.append([
+        client.predict({"x": x}, "halves", model_version=1).tolist(),
+        client.get_model_status("halves", model_version=2)[2]["state"],
+        client.get_model_metadata("halves", model_version=1)["inputs"]["x"],
+    ])
+print(json.dumps(found))
+"""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            program,
+            str(server.grpc_port),
+            str(server.rest_port),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    for values, state, spec in json.loads(done.stdout):
+        assert values == [2.5, 3.0]
+        assert state == "AVAILABLE"
+        assert spec == {"shape": [-1], "dtype": "DT_FLOAT"}
+
+
+# ---- while versions change ------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hot(start, halves, zoo, tmp_path_factory):
+    """`(server, models)`: a server whose models the tests change."""
+    models = tmp_path_factory.mktemp("hot")
+    shutil.copytree(halves / "2", models / "m" / "1")
+    shutil.copytree(zoo, models / "zoo")
+    server = start(models)
+    server.wait_for("m", 1)
+    server.wait_for("zoo", 1)
+    return server, models
+
+
+def publish(source, directory, version):
+    """Copies a version beside the others and gives it its name at once."""
+    hidden = directory / ".copy"
+    shutil.copytree(source, hidden)
+    hidden.rename(directory / str(version))
+
+
+def test_no_request_is_lost_while_versions_change(hot, halves):
+    server, models = hot
+    stop, wrong, seen = threading.Event(), [], set()
+
+    def ask(seed):
+        random_ = random.Random(seed)
+        while not stop.is_set():
+            x = random_.randrange(1000)
+            status, answer = server.predict("m", {"instances": [x]})
+            offset = status == 200 and answer["predictions"][0] - x / 2
+            seen.add(offset)
+            if offset not in (2, 4):
+                wrong.append((status, answer))
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    # One that cannot be loaded, then one that can.
+    broken = models / "m" / ".broken"
+    shutil.copytree(halves / "3", broken)
+    shard = broken / "variables" / "variables.data-00000-of-00001"
+    shard.write_bytes(b"\0" * shard.stat().st_size)
+    broken.rename(models / "m" / "2")
+    failed = server.wait_for("m", 2, "END")
+    assert failed["status"]["error_code"] != "OK"
+    assert server.predict("m", {"instances": [0]}) == (
+        200,
+        {"predictions": [2.0]},
+    )
+    publish(halves / "4", models / "m", 3)
+    server.wait_for("m", 3)
+    server.wait_for("m", 1, "END")
+    time.sleep(0.3)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert seen == {2, 4}
+
+
+def test_reload_over_grpc(hot, halves):
+    server, models = hot
+    shutil.copytree(halves / "3", models / "other" / "deep" / "5")
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        request = model_management_pb2.ReloadConfigRequest()
+        for name, path in (("new", "other/deep"), ("zoo", "zoo")):
+            request.config.model_config_list.config.add(
+                name=name, base_path=path, model_platform="tensorflow"
+            )
+        answer = stub.HandleReloadConfigRequest(request, timeout=60)
+        assert answer.status.error_code == 0
+    assert server.predict("new", {"instances": [0]}) == (
+        200,
+        {"predictions": [3.0]},
+    )
+    assert server.predict("m", {"instances": [0]})[0] == 404
+
+
+def test_a_stop_finishes_what_runs(hot):
+    """The last test of this server."""
+    server, models = hot
+    before = sorted(p for p in models.rglob("*"))
+    answers = []
+    busy = {"signature_name": "loop", "instances": [1e6]}
+    thread = threading.Thread(
+        target=lambda: answers.append(server.predict("zoo", busy))
+    )
+    thread.start()
+    time.sleep(0.3)
+    status, errors = server.stop(signal.SIGTERM)
+    thread.join()
+    assert answers == [(200, {"predictions": [1e6]})]
+    assert status == 0
+    assert "Traceback" not in errors
+    assert sorted(p for p in models.rglob("*")) == before
+
+
+# ---- memory ---------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow(start, exported):
+    server = start(exported[1].parent)
+    server.wait_for("tiny", 1)
+    status = pathlib.Path(f"/proc/{server.process.pid}/status")
+    if not status.exists():
+        pytest.skip("no /proc to read another process's memory from")
+    image = b64(png())
+    request = {"signature_name": "encode_bytes", "instances": [image]}
+    bad = {"signature_name": "encode_bytes", "instances": [b64(b"none")]}
+
+    def ask(count):
+        for number in range(count):
+            server.predict("tiny", request if number % 10 else bad)
+
+    def many(count):
+        threads = [
+            threading.Thread(target=ask, args=(count // 4,)) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def resident():
+        """Kilobytes."""
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status.read_text())[1])
+
+    many(1_000)
+    early = resident()
+    many(9_000)
+    assert (resident() - early) / 2**10 < 50
