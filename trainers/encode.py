@@ -115,16 +115,7 @@ def encode(run, source, output, report=print):
         )
 
     if model.takes_label:
-        classes = model.parts["label"][-1]
-        if (
-            len(split)
-            and not 0 <= np.min(split.labels) <= np.max(split.labels) < classes
-        ):
-            raise InputError(
-                f"{str(run)!r} holds a model of {classes} classes, labels 0 to "
-                f"{classes - 1}; {str(source)!r} has labels from "
-                f"{np.min(split.labels)} to {np.max(split.labels)}."
-            )
+        check_labels(split.labels, model.parts["label"][-1], source)
 
     @tf.function(jit_compile=False, reduce_retracing=True)
     def encode_batch(batch):
@@ -160,14 +151,40 @@ def encode(run, source, output, report=print):
     return done
 
 
+def check_labels(labels, classes, source):
+    """Refuses labels that a model of so many classes was not trained on.
+
+    Raises:
+      InputError: labels outside [0, classes), or a folder that has not one
+        folder a class: their numbers would be others than in training.
+    """
+    found = np.unique(labels)
+    wrong = len(found) and (found[0] < 0 or found[-1] >= classes)
+    if wrong or (pathlib.Path(source).is_dir() and len(found) != classes):
+        raise InputError(
+            f"The model was trained on {classes} classes, labels 0 to "
+            f"{classes - 1}; {str(source)!r} has labels from {found[0]} to "
+            f"{found[-1]}. Give a folder a class, or an .npz with labels."
+        )
+
+
 def open_source(source, image_shape):
-    """`(split, names)` of a folder or an .npz, read as the model wants it."""
+    """`(split, names)` of a folder or an .npz, read as the model wants it.
+
+    Whole numbers in `labels` of an .npz stay what they are.
+    """
+    from tfdisent.data import arrays
     from tfdisent.data.folder import FileSplit
     from tfdisent.data.folder import find_images
 
     source = pathlib.Path(source)
     if source.suffix == ".npz":
-        split = data.load(f"npz:{source}", test_share=0.0).splits["train"]
+        stored = arrays.read_npz(source, ("images", "labels"))
+        images = arrays.checked_images(stored["images"], str(source))
+        labels = stored.get("labels")
+        if labels is not None and not np.issubdtype(labels.dtype, np.integer):
+            labels = np.unique(labels, return_inverse=True)[1]
+        split = data.ArraySplit(images, labels)
         return split, [str(n) for n in range(len(split))]
     paths = find_images(source)
     folders = [p.parent.as_posix() for p in paths]

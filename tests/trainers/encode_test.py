@@ -113,3 +113,22 @@ def test_labels_that_do_not_fit(labelled_run, tmp_path, labels, message):
     with pytest.raises(InputError, match=message) as error:
         encode.encode(labelled_run, tmp_path / "in.npz", tmp_path / "out.npz")
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_needs_every_class_or_numbers_would_shift(
+    labelled_run, folder, tmp_path
+):
+    with pytest.raises(InputError, match="trained on 10 classes"):
+        encode.encode(labelled_run, folder, tmp_path / "out.npz")
+
+
+def test_labels_of_an_npz_stay_and_words_are_numbered(tmp_path):
+    images = np.zeros((3, 4, 4, 1), np.float32)
+    for labels, expected in (
+        ([7, 2, 7], [7, 2, 7]),
+        (["b", "a", "b"], [1, 0, 1]),
+    ):
+        np.savez(tmp_path / "in.npz", images=images, labels=labels)
+        split, names = encode.open_source(tmp_path / "in.npz", (4, 4, 1))
+        assert list(split.labels) == expected
+        assert names == ["0", "1", "2"]
