@@ -22,9 +22,6 @@ from tfdisent.models import hashing
 from trainers import train
 
 SEED = 0  # Of the choice of images, where a split has more than are used.
-# Test images; images in all that are generated from them; images to retrieve.
-TEST_IMAGES, GENERATED_IMAGES = 10_000, 15_000
-DATABASE_IMAGES, QUERIES = 60_000, 5_000
 # Principal components that stand for pixels, and images they are fitted to.
 COMPONENTS, COMPONENT_IMAGES = 50, 2_000
 BATCH = 100
@@ -73,7 +70,7 @@ def stacked_codes(model, split, report=None):
 # ---- table 1 -----------------------------------------------------------------
 
 
-def classification(model, split, paths, parents, judge=None):
+def classification(model, split, paths, parents, judge=None, generated=15_000):
     """Accuracy of every level on test images and on recombined ones.
 
     Every image is paired with another, and every non-empty subset of levels
@@ -84,10 +81,11 @@ def classification(model, split, paths, parents, judge=None):
 
     Args:
       model: an HDN.
-      split: held-out images.
+      split: held-out images, in random order.
       paths: int `[leaves, L - 1]`.
       parents: for every level, int `[K_l]`.
       judge: images `[B, H, W, C]` -> logits `[B, leaves]`, or None.
+      generated: recombined images at most, all subsets together.
 
     Returns:
       {"own" and, with a judge, "independent": {"test" and "generated":
@@ -99,8 +97,7 @@ def classification(model, split, paths, parents, judge=None):
         for s in itertools.product((False, True), repeat=len(levels))
         if any(s)
     ]
-    shown = some(split, TEST_IMAGES)
-    pairs = GENERATED_IMAGES // len(subsets)
+    pairs = max(1, generated // len(subsets))
 
     @tf.function(jit_compile=False, reduce_retracing=True)
     def answer(image):
@@ -121,7 +118,7 @@ def classification(model, split, paths, parents, judge=None):
         return model.decode(**{**parts, **mixed})
 
     tally = {"test": _Tally(parents), "generated": _Tally(parents)}
-    for batch in pipeline.in_order(shown, model.image_shape, BATCH):
+    for batch in pipeline.in_order(split, model.image_shape, BATCH):
         nodes = paths[batch["label"].numpy()]
         tally["test"].add(answer(batch["image"]), nodes)
         if tally["generated"].images >= pairs * len(subsets):
@@ -391,12 +388,12 @@ def unseen(classify, seen, strange, parents, leaf_names):
     return found
 
 
-def strange_codes(model, dataset, tree):
+def strange_codes(model, dataset, tree, most):
     """{name: `Codes`} of the unseen leaves whose parents are in the tree."""
     split = dataset.splits.get("unseen")
     if split is None or tree.depth < 3:
         return {}
-    split = some(split, TEST_IMAGES)
+    split = some(split, most)
     values = stacked_codes(model, split)
     found = {}
     for name, number in dataset.unseen.items():
@@ -426,8 +423,10 @@ def evaluate(model, config, dataset, run):
     if test is None:
         return {"hierarchy": {"tree": list(tree.names)}}
     judge = judge_of(model, config, dataset)
-    stored = some(dataset.splits["train"], DATABASE_IMAGES)
-    asked = some(test, QUERIES)
+    most = config.eval_images
+    test = some(test, most)
+    asked = test.subset(np.arange(min(len(test), max(1, most // 2))))
+    stored = some(dataset.splits["train"], 6 * most)
     database, queries = (codes_of(model, s, paths) for s in (stored, asked))
     rows = {
         "pixels": dict.fromkeys(
@@ -436,7 +435,7 @@ def evaluate(model, config, dataset, run):
         )
     }
     rows |= baseline_rows(model, config, dataset, (stored, asked), paths, run)
-    seen = codes_of(model, some(test, TEST_IMAGES), paths)
+    seen = codes_of(model, test, paths)
     scores = {
         "classification": classification(
             model,
@@ -444,6 +443,7 @@ def evaluate(model, config, dataset, run):
             paths,
             parents,
             judge and (lambda image: judge(image)[1]["label"]),
+            generated=3 * most // 2,
         ),
         "retrieval": retrieval(database, queries, rows, hashing.METHODS),
     }
@@ -453,7 +453,7 @@ def evaluate(model, config, dataset, run):
         scores["unseen"] = unseen(
             linear_classifiers(database, parents),
             seen,
-            strange_codes(model, dataset, tree),
+            strange_codes(model, dataset, tree, most),
             parents,
             tree.names[-1],
         )

@@ -16,14 +16,14 @@ from tfdisent.models.backbone import SavedModelBackbone
 from trainers import config as configuration
 
 PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-probability")
-# Not part of what a run is: where it stops, how it reports, and what its
-# scores stand beside.
+# Not part of what a run is: where it stops, how it reports and is scored.
 FREE_FIELDS = (
     "steps",
     "log_every",
     "checkpoint_every",
     "image_every",
     "baseline_steps",
+    "eval_images",
 )
 KEPT_CHECKPOINTS = 2
 # What TensorFlow raises for checkpoints that are cut short, overwritten or of
