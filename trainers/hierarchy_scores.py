@@ -24,6 +24,8 @@ from trainers import train
 SEED = 0  # Of the choice of images, where a split has more than are used.
 # Principal components that stand for pixels, and images they are fitted to.
 COMPONENTS, COMPONENT_IMAGES = 50, 2_000
+# Logit of a category that a classifier was never shown.
+ABSENT = -1e6
 BATCH = 100
 BASELINE_BATCH = 64
 
@@ -207,18 +209,17 @@ def retrieval(database, queries, others, binary_others):
             for name, levels in others.items()
             if level in levels
         }
+        labels = queries.nodes[:, level], database.nodes[:, level]
+        # A small database may lack what a query asks for.
+        known = np.isin(*labels)
+        if not known.any():
+            continue
         for name, (stored, asked) in rows.items():
-            labels = (queries.nodes[:, level], database.nodes[:, level])
-            value = retrieval_map(asked, labels[0], stored, labels[1])
-            _put(scores["real"], name, level, value)
+            given = asked[known], labels[0][known], stored, labels[1]
+            _put(scores["real"], name, level, retrieval_map(*given))
             if name == "HDN" or name in binary_others:
-                value = retrieval_map(
-                    asked > 0,
-                    labels[0],
-                    stored > 0,
-                    labels[1],
-                    distance="hamming",
-                )
+                bits = given[0] > 0, given[1], stored > 0, labels[1]
+                value = retrieval_map(*bits, distance="hamming")
                 _put(scores["bits"], name, level, value)
     return scores
 
@@ -327,16 +328,18 @@ def linear_classifiers(codes, parents):
         for parent in np.unique(nodes):
             members = np.flatnonzero(nodes == parent)
             rows = np.isin(codes.nodes[:, level], members)
-            classifier = LogisticRegression(max_iter=500, tol=1e-3)
-            classifier.fit(flat[rows], codes.nodes[rows, level])
-            groups.append(classifier)
+            # Of a small set there may be nothing to choose between.
+            if len(np.unique(codes.nodes[rows, level])) > 1:
+                classifier = LogisticRegression(max_iter=500, tol=1e-3)
+                classifier.fit(flat[rows], codes.nodes[rows, level])
+                groups.append(classifier)
         fitted.append(groups)
 
     def classify(values):
         flat = scaler.transform(values.reshape(len(values), -1))
         logits = []
         for nodes, groups in zip(parents, fitted, strict=True):
-            level = np.full((len(values), len(nodes)), -1e9)
+            level = np.full((len(values), len(nodes)), ABSENT)
             for classifier in groups:
                 # Of two classes scikit-learn keeps the difference only.
                 given = classifier.decision_function(flat)
@@ -362,7 +365,7 @@ def unseen(classify, seen, strange, parents, leaf_names):
 
     Returns:
       {name, or "seen": {"parent_accuracy": one a level above the leaves,
-      "leaf_entropy": nats, "goes_to": {leaf: share}, "images"}}; of "seen"
+      "leaf_entropy": nats, None where no parent is right, "goes_to": {leaf: share}, "images"}}; of "seen"
       also "accuracy", the cascade of all levels.
     """
     given = {"seen": Codes(seen.values, seen.nodes[:, :-1])} | strange
@@ -376,7 +379,9 @@ def unseen(classify, seen, strange, parents, leaf_names):
         }
         found[name] = {
             "parent_accuracy": list(result.parent_accuracy),
-            "leaf_entropy": result.leaf_entropy,
+            "leaf_entropy": None
+            if np.isnan(result.leaf_entropy)
+            else result.leaf_entropy,
             "goes_to": shares,
             "images": len(codes.values),
         }
@@ -511,9 +516,9 @@ def baseline_rows(model, config, dataset, splits, paths, run):
                     )
                 )
 
-            name = f"{method}-level{level + 2}-{config.baseline_steps}"
-            both = cache.get(name, compute)
             count = len(splits[0])
+            sizes = f"{config.baseline_steps}-{count}-{len(splits[1])}"
+            both = cache.get(f"{method}-level{level + 2}-{sizes}", compute)
             rows[method][level] = (both[:count], both[count:])
     return rows
 
@@ -536,8 +541,7 @@ def table(scores):
             lines.append(f"retrieval mAP, {kind:<4} {name:<8} {shown}")
     for name, row in scores.get("unseen", {}).items():
         parents = " ".join(f"{a:.4f}" for a in row["parent_accuracy"])
-        lines.append(
-            f"{name}: parents right {parents}, leaf entropy "
-            f"{row['leaf_entropy']:.4f} nats"
-        )
+        entropy = row["leaf_entropy"]
+        shown = "-" if entropy is None else f"{entropy:.4f} nats"
+        lines.append(f"{name}: parents right {parents}, leaf entropy {shown}")
     return lines
