@@ -365,8 +365,8 @@ def unseen(classify, seen, strange, parents, leaf_names):
 
     Returns:
       {name, or "seen": {"parent_accuracy": one a level above the leaves,
-      "leaf_entropy": nats, None where no parent is right, "goes_to": {leaf: share}, "images"}}; of "seen"
-      also "accuracy", the cascade of all levels.
+      "leaf_entropy": nats (None where no parent is right), "goes_to": {leaf:
+      share}, "images"}}; of "seen" also "accuracy", the cascade of all levels.
     """
     given = {"seen": Codes(seen.values, seen.nodes[:, :-1])} | strange
     found = {}
