@@ -45,6 +45,9 @@ class RunConfig:
       backbone_preset: its preset; empty for its default.
       backbone_range: pixel range a foreign backbone works in.
       eval_episodes: unseen-class episodes of every few-shot setting.
+      eval_images: held-out images that scores of a hierarchy use at most;
+        half as many again are generated, half of them are queries, and six
+        times as many training images are searched.
       critic_steps: training steps of the fresh critic that scores factors.
       baseline_steps: training steps of every hashing network that retrieval
         by a hierarchy stands beside, and half those of the independent
@@ -85,6 +88,7 @@ class RunConfig:
     backbone_preset: str = ""
     backbone_range: tuple[float, ...] = (0.0, 1.0)
     eval_episodes: int = 10_000
+    eval_images: int = 10_000
     critic_steps: int = 1_500
     baseline_steps: int = 2_000
 
@@ -424,7 +428,7 @@ def checked(config):
       InputError: one line.
     """
     positive = ("steps", "batch_size", "log_every", "checkpoint_every")
-    positive += ("ways", "shots", "queries", "eval_episodes")
+    positive += ("ways", "shots", "queries", "eval_episodes", "eval_images")
     positive += ("classifier_steps",)
     if config.traversal_steps < 2:
         raise InputError(

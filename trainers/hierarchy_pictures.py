@@ -83,7 +83,8 @@ def drawn(model, dataset):
         visualization.interpolation(model, sources[0], targets[0], steps=5),
     )
     shown = some(split, POINTS)
-    yield "level_maps", _maps(model, shown, tree)
+    if len(shown) >= visualization.TSNE_LEAST:
+        yield "level_maps", _maps(model, shown, tree)
     database = some(dataset.splits["train"], DATABASE)
     yield "retrieval", _retrieval(model, shown, database, tree)
     if "unseen" in dataset.splits:
@@ -150,7 +151,8 @@ def _maps(model, split, tree):
 
 def _retrieval(model, split, database, tree):
     """The nearest training images by the codes down to each level."""
-    asked = codes_of(model, split.subset(np.arange(QUERIES)), tree.paths)
+    queries = split.subset(np.arange(min(QUERIES, len(split))))
+    asked = codes_of(model, queries, tree.paths)
     stored = codes_of(model, database, tree.paths)
     found = {}
     for level, name in enumerate(level_names(model)):
@@ -160,5 +162,4 @@ def _retrieval(model, split, database, tree):
         images = images.reshape(*nearest.shape, *images.shape[1:])
         truth = asked.nodes[:, level, None] == stored.nodes[nearest, level]
         found[f"down to {name}"] = (images, truth)
-    queries = _images(model, split.subset(np.arange(QUERIES)))
-    return visualization.retrieved(queries, found)
+    return visualization.retrieved(_images(model, queries), found)

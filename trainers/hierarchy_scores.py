@@ -22,11 +22,10 @@ from tfdisent.models import hashing
 from trainers import train
 
 SEED = 0  # Of the choice of images, where a split has more than are used.
-# Test images; images in all that are generated from them; images to retrieve.
-TEST_IMAGES, GENERATED_IMAGES = 10_000, 15_000
-DATABASE_IMAGES, QUERIES = 60_000, 5_000
 # Principal components that stand for pixels, and images they are fitted to.
 COMPONENTS, COMPONENT_IMAGES = 50, 2_000
+# Logit of a category that a classifier was never shown.
+ABSENT = -1e6
 BATCH = 100
 BASELINE_BATCH = 64
 
@@ -73,7 +72,7 @@ def stacked_codes(model, split, report=None):
 # ---- table 1 -----------------------------------------------------------------
 
 
-def classification(model, split, paths, parents, judge=None):
+def classification(model, split, paths, parents, judge=None, generated=15_000):
     """Accuracy of every level on test images and on recombined ones.
 
     Every image is paired with another, and every non-empty subset of levels
@@ -84,10 +83,11 @@ def classification(model, split, paths, parents, judge=None):
 
     Args:
       model: an HDN.
-      split: held-out images.
+      split: held-out images, in random order.
       paths: int `[leaves, L - 1]`.
       parents: for every level, int `[K_l]`.
       judge: images `[B, H, W, C]` -> logits `[B, leaves]`, or None.
+      generated: recombined images at most, all subsets together.
 
     Returns:
       {"own" and, with a judge, "independent": {"test" and "generated":
@@ -99,8 +99,7 @@ def classification(model, split, paths, parents, judge=None):
         for s in itertools.product((False, True), repeat=len(levels))
         if any(s)
     ]
-    shown = some(split, TEST_IMAGES)
-    pairs = GENERATED_IMAGES // len(subsets)
+    pairs = max(1, generated // len(subsets))
 
     @tf.function(jit_compile=False, reduce_retracing=True)
     def answer(image):
@@ -121,7 +120,7 @@ def classification(model, split, paths, parents, judge=None):
         return model.decode(**{**parts, **mixed})
 
     tally = {"test": _Tally(parents), "generated": _Tally(parents)}
-    for batch in pipeline.in_order(shown, model.image_shape, BATCH):
+    for batch in pipeline.in_order(split, model.image_shape, BATCH):
         nodes = paths[batch["label"].numpy()]
         tally["test"].add(answer(batch["image"]), nodes)
         if tally["generated"].images >= pairs * len(subsets):
@@ -210,18 +209,17 @@ def retrieval(database, queries, others, binary_others):
             for name, levels in others.items()
             if level in levels
         }
+        labels = queries.nodes[:, level], database.nodes[:, level]
+        # A small database may lack what a query asks for.
+        known = np.isin(*labels)
+        if not known.any():
+            continue
         for name, (stored, asked) in rows.items():
-            labels = (queries.nodes[:, level], database.nodes[:, level])
-            value = retrieval_map(asked, labels[0], stored, labels[1])
-            _put(scores["real"], name, level, value)
+            given = asked[known], labels[0][known], stored, labels[1]
+            _put(scores["real"], name, level, retrieval_map(*given))
             if name == "HDN" or name in binary_others:
-                value = retrieval_map(
-                    asked > 0,
-                    labels[0],
-                    stored > 0,
-                    labels[1],
-                    distance="hamming",
-                )
+                bits = given[0] > 0, given[1], stored > 0, labels[1]
+                value = retrieval_map(*bits, distance="hamming")
                 _put(scores["bits"], name, level, value)
     return scores
 
@@ -330,16 +328,18 @@ def linear_classifiers(codes, parents):
         for parent in np.unique(nodes):
             members = np.flatnonzero(nodes == parent)
             rows = np.isin(codes.nodes[:, level], members)
-            classifier = LogisticRegression(max_iter=500, tol=1e-3)
-            classifier.fit(flat[rows], codes.nodes[rows, level])
-            groups.append(classifier)
+            # Of a small set there may be nothing to choose between.
+            if len(np.unique(codes.nodes[rows, level])) > 1:
+                classifier = LogisticRegression(max_iter=500, tol=1e-3)
+                classifier.fit(flat[rows], codes.nodes[rows, level])
+                groups.append(classifier)
         fitted.append(groups)
 
     def classify(values):
         flat = scaler.transform(values.reshape(len(values), -1))
         logits = []
         for nodes, groups in zip(parents, fitted, strict=True):
-            level = np.full((len(values), len(nodes)), -1e9)
+            level = np.full((len(values), len(nodes)), ABSENT)
             for classifier in groups:
                 # Of two classes scikit-learn keeps the difference only.
                 given = classifier.decision_function(flat)
@@ -365,8 +365,8 @@ def unseen(classify, seen, strange, parents, leaf_names):
 
     Returns:
       {name, or "seen": {"parent_accuracy": one a level above the leaves,
-      "leaf_entropy": nats, "goes_to": {leaf: share}, "images"}}; of "seen"
-      also "accuracy", the cascade of all levels.
+      "leaf_entropy": nats (None where no parent is right), "goes_to": {leaf:
+      share}, "images"}}; of "seen" also "accuracy", the cascade of all levels.
     """
     given = {"seen": Codes(seen.values, seen.nodes[:, :-1])} | strange
     found = {}
@@ -379,7 +379,9 @@ def unseen(classify, seen, strange, parents, leaf_names):
         }
         found[name] = {
             "parent_accuracy": list(result.parent_accuracy),
-            "leaf_entropy": result.leaf_entropy,
+            "leaf_entropy": None
+            if np.isnan(result.leaf_entropy)
+            else result.leaf_entropy,
             "goes_to": shares,
             "images": len(codes.values),
         }
@@ -391,12 +393,12 @@ def unseen(classify, seen, strange, parents, leaf_names):
     return found
 
 
-def strange_codes(model, dataset, tree):
+def strange_codes(model, dataset, tree, most):
     """{name: `Codes`} of the unseen leaves whose parents are in the tree."""
     split = dataset.splits.get("unseen")
     if split is None or tree.depth < 3:
         return {}
-    split = some(split, TEST_IMAGES)
+    split = some(split, most)
     values = stacked_codes(model, split)
     found = {}
     for name, number in dataset.unseen.items():
@@ -426,8 +428,10 @@ def evaluate(model, config, dataset, run):
     if test is None:
         return {"hierarchy": {"tree": list(tree.names)}}
     judge = judge_of(model, config, dataset)
-    stored = some(dataset.splits["train"], DATABASE_IMAGES)
-    asked = some(test, QUERIES)
+    most = config.eval_images
+    test = some(test, most)
+    asked = test.subset(np.arange(min(len(test), max(1, most // 2))))
+    stored = some(dataset.splits["train"], 6 * most)
     database, queries = (codes_of(model, s, paths) for s in (stored, asked))
     rows = {
         "pixels": dict.fromkeys(
@@ -436,7 +440,7 @@ def evaluate(model, config, dataset, run):
         )
     }
     rows |= baseline_rows(model, config, dataset, (stored, asked), paths, run)
-    seen = codes_of(model, some(test, TEST_IMAGES), paths)
+    seen = codes_of(model, test, paths)
     scores = {
         "classification": classification(
             model,
@@ -444,6 +448,7 @@ def evaluate(model, config, dataset, run):
             paths,
             parents,
             judge and (lambda image: judge(image)[1]["label"]),
+            generated=3 * most // 2,
         ),
         "retrieval": retrieval(database, queries, rows, hashing.METHODS),
     }
@@ -453,7 +458,7 @@ def evaluate(model, config, dataset, run):
         scores["unseen"] = unseen(
             linear_classifiers(database, parents),
             seen,
-            strange_codes(model, dataset, tree),
+            strange_codes(model, dataset, tree, most),
             parents,
             tree.names[-1],
         )
@@ -511,9 +516,9 @@ def baseline_rows(model, config, dataset, splits, paths, run):
                     )
                 )
 
-            name = f"{method}-level{level + 2}-{config.baseline_steps}"
-            both = cache.get(name, compute)
             count = len(splits[0])
+            sizes = f"{config.baseline_steps}-{count}-{len(splits[1])}"
+            both = cache.get(f"{method}-level{level + 2}-{sizes}", compute)
             rows[method][level] = (both[:count], both[count:])
     return rows
 
@@ -536,8 +541,7 @@ def table(scores):
             lines.append(f"retrieval mAP, {kind:<4} {name:<8} {shown}")
     for name, row in scores.get("unseen", {}).items():
         parents = " ".join(f"{a:.4f}" for a in row["parent_accuracy"])
-        lines.append(
-            f"{name}: parents right {parents}, leaf entropy "
-            f"{row['leaf_entropy']:.4f} nats"
-        )
+        entropy = row["leaf_entropy"]
+        shown = "-" if entropy is None else f"{entropy:.4f} nats"
+        lines.append(f"{name}: parents right {parents}, leaf entropy {shown}")
     return lines

@@ -25,8 +25,13 @@ QUICK = {
     "image_every": 0,
     "eval_episodes": 100,
     "critic_steps": 50,
+    "eval_images": 100,
     "baseline_steps": 2,
 }
+
+
+# Of models whose step is a long one.
+QUICK_STEPS = {"hdn": 6}
 
 
 def define_flags(flags):
@@ -99,6 +104,8 @@ def main(flags):
     )
     if flags.quick:
         config = dataclasses.replace(config, **QUICK)
+        steps = QUICK_STEPS.get(config.model, config.steps)
+        config = dataclasses.replace(config, steps=steps)
     workdir = pathlib.Path(flags.workdir or default_workdir(config))
     # TensorFlow takes seconds to start; what is wrong above is said at once.
     from trainers import job

@@ -16,8 +16,7 @@ from tfdisent.models.backbone import SavedModelBackbone
 from trainers import config as configuration
 
 PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-probability")
-# Not part of what a run is: where it stops, how it reports, and what its
-# scores stand beside.
+# Not part of what a run is: where it stops, how it reports and is scored.
 FREE_FIELDS = (
     "steps",
     "log_every",
@@ -26,6 +25,7 @@ FREE_FIELDS = (
     "traversal_steps",
     "traversal_span",
     "baseline_steps",
+    "eval_images",
 )
 KEPT_CHECKPOINTS = 2
 # What TensorFlow raises for checkpoints that are cut short, overwritten or of

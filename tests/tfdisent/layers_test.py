@@ -239,6 +239,40 @@ def test_image_norm():
     assert np.all(np.isfinite(tape.gradient(total, blank)))
 
 
+def test_gradients_of_norms_are_those_of_their_definitions():
+    inputs = 2 + 3 * tf.random.stateless_normal([2, 4, 5, 3], SEED)
+    weights = tf.random.stateless_normal([2, 4, 5, 3], SEED + 1)
+
+    def by_definition(values, axes, unbiased):
+        mean = tf.reduce_mean(values, axis=axes, keepdims=True)
+        square = tf.reduce_sum((values - mean) ** 2, axes, keepdims=True)
+        if unbiased:
+            return (values - mean) / (tf.sqrt(square / 59) + 1e-5)
+        return (values - mean) / tf.sqrt(square / 20 + 1e-5)
+
+    image_norm = layers.ImageNorm()
+    for norm, axes, unbiased in (
+        (layers.instance_norm, [1, 2], False),
+        (image_norm, [1, 2, 3], True),
+    ):
+        # Deviations near epsilon, too.
+        for size in (1.0, 1e-5):
+            values = size * inputs
+            with tf.GradientTape(persistent=True) as tape:
+                tape.watch(values)
+                own = tf.reduce_sum(weights * norm(values))
+                wanted = tf.reduce_sum(
+                    weights * by_definition(values, axes, unbiased)
+                )
+            np.testing.assert_allclose(own, wanted, rtol=1e-3)
+            gradient = tape.gradient(wanted, values)
+            np.testing.assert_allclose(
+                tape.gradient(own, values),
+                gradient,
+                atol=1e-3 * np.abs(gradient).max(),
+            )
+
+
 def test_residual_block():
     block = layers.Residual(2)
     inputs = tf.random.stateless_normal([2, 6, 6, 2], SEED)

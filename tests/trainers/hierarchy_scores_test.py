@@ -47,7 +47,7 @@ def images_of(labels):
 
 def test_classification_follows_the_donor():
     labels = np.tile(np.arange(5), 40)
-    split = images_of(labels)
+    split = scores.some(images_of(labels), 200)
 
     def judge(image):  # Sees the leaf right, even where no path leads to it.
         return 9.0 * tf.one_hot(
@@ -66,7 +66,7 @@ def test_classification_follows_the_donor():
     independent = found["independent"]
     assert independent["test"] == {"level2": 1.0, "level3": 1.0}
     assert independent["generated"]["level3"] == 1.0
-    order = scores.some(split, 200).labels
+    order = split.labels
     same = [
         PATHS[a, 0] == PATHS[b, 0]
         for start in (0, 100)
@@ -99,8 +99,8 @@ def coded(labels, noise=0.0, seed=0):
 
 
 def test_retrieval_uses_the_levels_down_to_each():
-    database = coded(np.tile(np.arange(5), 8), 0.01)
-    queries = coded(np.arange(5), 0.01, seed=1)
+    database = coded(np.tile(np.arange(5), 8))
+    queries = coded(np.arange(5))
     blind = [np.zeros((40, 4)), np.zeros((5, 4))]
     found = scores.retrieval(
         database, queries, {"blind": {0: blind, 1: blind}}, ["blind"]
