@@ -77,10 +77,21 @@ def drawing(model, config, dataset, workdir):
         # A classifier of episodes has nothing to decode.
         return []
     _, split = train.training_splits(config, dataset, model.needs)
+    split = split or dataset.splits["train"]
     draw = callbacks.picture_events(
-        model, split or dataset.splits["train"], workdir
+        model,
+        split,
+        workdir,
+        config.traversal_steps,
+        config.traversal_span or None,
     )
-    return [(config.image_every, draw)]
+    events = [(config.image_every, draw)]
+    if model.posterior is not None and len(model.groups) > 1:
+        ends = [*model.stage_ends, config.steps]
+        events.append(
+            (min(ends), callbacks.stage_events(model, split, workdir, ends))
+        )
+    return events
 
 
 def plug_backbone(config, workdir, dataset, strategy, named):
