@@ -44,6 +44,10 @@ BATCH = 128
 TAIL = 0.02
 # Fewer codes have no neighbourhoods to map.
 TSNE_LEAST = 4
+# Nats from the prior below which an entry is dead: nothing to see.
+DEAD = 0.01
+# A bar of mutual information at its longest, and its colour.
+BAR, GREEN = 120, (60, 150, 70)
 
 # ---- arrays ------------------------------------------------------------------
 
@@ -339,17 +343,83 @@ def samples(model, seed=0, count=64, columns=8):
 
 
 class Strip(NamedTuple):
-    """Traversed entries of one part.
+    """Traversed entries of one group of codes.
 
     Attributes:
-      part: its name.
+      part: the name of their part.
       entries: their numbers in the part, `[n]`.
       images: float32 `[n, steps, H, W, C]`.
+      name: of the group, the part's where empty.
+      labels: what stands beside the rows, the entries' numbers where empty.
+      folded: how many entries of the group are dead and not shown.
     """
 
     part: str
     entries: list
     images: np.ndarray
+    name: str = ""
+    labels: tuple = ()
+    folded: int = 0
+
+
+def posterior_moments(model, images, labels=None):
+    """Means and standard deviations of every part's posterior.
+
+    Args:
+      model: a `PartsModel` with `posterior`.
+      images: `[N, H, W, C]`, float in [0, 1] or uint8.
+      labels: int `[N]`, where the model `takes_label`.
+
+    Returns:
+      {part: (means `[N, d]`, stddevs `[N, d]`)}, float32.
+
+    Raises:
+      ValueError: the model has no posterior.
+    """
+    if model.posterior is None:
+        raise ValueError(f"{type(model).__name__} has no posterior.")
+    images, moments = pipeline.to_float(images), {}
+    for start in range(0, len(images), BATCH):
+        rows = slice(start, start + BATCH)
+        given = (np.asarray(labels)[rows],) if model.takes_label else ()
+        for part, q in model.posterior(images[rows], *given).items():
+            pair = np.asarray(q.mean()), np.asarray(q.stddev())
+            moments.setdefault(part, []).append(pair)
+    return {
+        part: tuple(np.concatenate(side) for side in zip(*pairs, strict=True))
+        for part, pairs in moments.items()
+    }
+
+
+def kl_by_entry(moments):
+    """{part: float `[d]`}: mean KL from N(0, 1) of every entry, nats.
+
+    Args:
+      moments: as `posterior_moments` gives them.
+    """
+    return {
+        part: np.mean(
+            0.5 * (np.square(mean) + np.square(stddev) - 1) - np.log(stddev),
+            axis=0,
+        )
+        for part, (mean, stddev) in moments.items()
+    }
+
+
+def prior_code(model, seed=None):
+    """Parts to traverse from, {part: float32 `[1, d]`}.
+
+    Args:
+      model: a `PartsModel` whose prior is standard normal.
+      seed: int, of a draw; None for the prior's mean.
+    """
+    rng = None if seed is None else np.random.default_rng(seed)
+    return {
+        part: np.zeros((1, *shape), np.float32)
+        if rng is None
+        else rng.standard_normal((1, *shape)).astype(np.float32)
+        for part, shape in model.parts.items()
+    }
 
 
 def widest_entries(model, codes=None, most=16):
@@ -375,7 +445,14 @@ def widest_entries(model, codes=None, most=16):
 
 
 def traverse(
-    model, start, codes=None, steps=7, span=None, most=16, dimensions=None
+    model,
+    start,
+    codes=None,
+    steps=7,
+    span=None,
+    most=16,
+    dimensions=None,
+    kl=None,
 ):
     """Moves one entry of the code at a time, everything else held.
 
@@ -392,9 +469,11 @@ def traverse(
         `codes`, or 2.5 standard deviations of a normal prior without them.
       most: entries a part.
       dimensions: {part: entries}, in place of the widest ones.
+      kl: {part: `[n]`}, as `kl_by_entry` gives it: entries come in its order,
+        the largest first, and those below `DEAD` are folded.
 
     Returns:
-      A list of `Strip`, one a part of rank 1.
+      A list of `Strip`, one a group of the model's `groups`.
 
     Raises:
       ValueError: fewer than 2 steps, or no part of rank 1.
@@ -405,21 +484,43 @@ def traverse(
     if not chosen:
         raise ValueError(f"No part of {model.parts} is a code of numbers.")
     strips = []
-    for part, entries in chosen.items():
-        entries = np.asarray(entries)
-        way = _way(
-            start[part][0, entries],
-            None if codes is None else codes[part][:, entries],
-            steps,
-            span,
-        )
-        moved = _repeat(start, len(entries) * steps)
-        rows = np.arange(len(entries) * steps)
-        moved[part][rows, np.repeat(entries, steps)] = way.ravel()
-        images = decode(model, moved)
-        images = images.reshape(len(entries), steps, *images.shape[1:])
-        strips.append(Strip(part, list(entries), images))
+    for name, part, entries, folded in _shown_entries(model, chosen, kl):
+        labels = [str(entry) for entry in entries]
+        if kl is not None and part in kl:
+            labels = [f"{e}  {kl[part][e]:.2f}" for e in entries]
+        images = np.zeros((0, steps, *model.image_shape), np.float32)
+        if entries:
+            way = _way(
+                start[part][0, entries],
+                None if codes is None else codes[part][:, entries],
+                steps,
+                span,
+            )
+            moved = _repeat(start, len(entries) * steps)
+            rows = np.arange(len(entries) * steps)
+            moved[part][rows, np.repeat(entries, steps)] = way.ravel()
+            images = decode(model, moved)
+            images = images.reshape(len(entries), steps, *images.shape[1:])
+        strips.append(Strip(part, entries, images, name, labels, folded))
     return strips
+
+
+def _shown_entries(model, chosen, kl):
+    """`(group, part, entries, how many are folded)`, in the model's order."""
+    rows = []
+    for name, (part, members) in model.groups.items():
+        if part not in chosen:
+            continue
+        entries = [int(e) for e in chosen[part] if e in members]
+        live = entries
+        if kl is not None and part in kl:
+            live = [e for e in entries if kl[part][e] >= DEAD]
+            live.sort(key=lambda e: -kl[part][e])  # noqa: B023
+        rows.append((name, part, live, len(entries) - len(live)))
+    if any(live for _, _, live, _ in rows):
+        return rows
+    # Where all are dead, there is nothing better to look at.
+    return _shown_entries(model, chosen, None)
 
 
 def _way(value, codes, steps, span):
@@ -437,7 +538,7 @@ def _way(value, codes, steps, span):
 
 
 def traversal(model, start, codes=None, steps=7, span=None, **options):
-    """The picture of a traversal: a row an entry, a bracket a part.
+    """The picture of a traversal: a row an entry, a bracket a group.
 
     Args:
       model: a `PartsModel`.
@@ -453,7 +554,7 @@ def traversal(model, start, codes=None, steps=7, span=None, **options):
     if steps % 2:
         heads[steps // 2] = "as is"
     columns = _columns_of(strips)
-    rows = max(sum(len(s.entries) for s in column) for column in columns)
+    rows = max(_rows_of(column) for column in columns)
     height, width = strips[0].images.shape[2:4]
     zoom = zoom_to_fit(rows * height, len(columns) * steps * width)
     top = _headings(heads, zoom * width)
@@ -464,9 +565,13 @@ def traversal(model, start, codes=None, steps=7, span=None, **options):
     return framed(beside(panels, 4 * GAP))
 
 
+def _rows_of(strips):
+    return sum(max(1, len(strip.entries)) for strip in strips)
+
+
 def _columns_of(strips):
     """Strips spread over as many columns as a picture of `ROWS` rows needs."""
-    lengths = np.array([len(s.entries) for s in strips])
+    lengths = np.array([_rows_of([strip]) for strip in strips])
     count = min(len(strips), -(-int(lengths.sum()) // ROWS))
     middles = np.cumsum(lengths) - lengths / 2
     owner = (middles * count / lengths.sum()).astype(int)
@@ -478,16 +583,25 @@ def _columns_of(strips):
 
 def _groups(strips, zoom, columns):
     """Named and bracketed rows of every strip."""
-    width = max(text(strip.part).shape[1] for strip in strips)
+    names = [strip.name or strip.part for strip in strips]
+    width = max(text(name).shape[1] for name in names)
     groups = []
-    for strip in strips:
-        images = strip.images.reshape(-1, *strip.images.shape[2:])
-        names = _row_names(
-            [str(entry) for entry in strip.entries], zoom * images.shape[1]
-        )
-        sheet = tile(images, columns, zoom=zoom)
-        rows = beside([names, sheet], GAP // 2)
-        groups.append(_bracketed(strip.part, rows, width))
+    for name, strip in zip(names, strips, strict=True):
+        rows = []
+        if strip.entries:
+            images = strip.images.reshape(-1, *strip.images.shape[2:])
+            labels = strip.labels or [str(entry) for entry in strip.entries]
+            numbers = _row_names(labels, zoom * images.shape[1])
+            sheet = tile(images, columns, zoom=zoom)
+            rows.append(beside([numbers, sheet], GAP // 2))
+        if strip.folded:
+            rows.append(text(f"{strip.folded} with a KL below {DEAD:g} nats"))
+        # To the right, where the images of all groups stand.
+        across = columns * (zoom * strip.images.shape[3] + PADDING) - PADDING
+        rows = [
+            place(r, len(r), max(across, r.shape[1]), across=0) for r in rows
+        ]
+        groups.append(_bracketed(name, stack(rows), width))
     return groups
 
 
@@ -502,23 +616,152 @@ def traversal_frames(model, start, codes=None, steps=13, span=None, **options):
       uint8 `[2 steps - 2, H', W', 3]`, for `animation`.
     """
     strips = traverse(model, start, codes, steps, span, **options)
+    strips = [strip for strip in strips if strip.entries]
     height, width = strips[0].images.shape[2:4]
     columns = min(8, max(len(s.entries) for s in strips))
     rows = sum(-(-len(s.entries) // columns) for s in strips)
     zoom = zoom_to_fit(rows * height, columns * width)
-    name_width = max(text(s.part).shape[1] for s in strips)
+    names = [strip.name or strip.part for strip in strips]
+    name_width = max(text(name).shape[1] for name in names)
     frames = []
     for step in range(steps):
         groups = [
             _bracketed(
-                strip.part,
+                name,
                 tile(strip.images[:, step], columns, zoom=zoom),
                 name_width,
             )
-            for strip in strips
+            for name, strip in zip(names, strips, strict=True)
         ]
         frames.append(framed(stack(groups)))
     return np.stack(frames + frames[-2:0:-1])
+
+
+def explained_traversal(
+    model, images, steps=9, span=2.5, start=None, draw=traversal
+):
+    """A traversal whose entries come by KL, the dead ones folded.
+
+    Args:
+      model: a `PartsModel` with `posterior`.
+      images: `[N, H, W, C]`: all tell every entry's KL, the first is
+        traversed.
+      steps, span: see `traverse`.
+      start: `model -> parts` to traverse instead, such as `prior_code`.
+      draw: `traversal` or `traversal_frames`.
+
+    Returns:
+      What `draw` gives.
+    """
+    images = pipeline.fit_images(images, model.image_shape).numpy()
+    parts = start(model) if start else encode(model, images[:1])
+    kl = kl_by_entry(posterior_moments(model, images))
+    return draw(model, parts, steps=steps, span=span, kl=kl)
+
+
+def compared_traversals(models, images, **options):
+    """Seed 001's figure 4: the traversals of several models side by side.
+
+    Args:
+      models: {title: a `PartsModel` with `posterior`}.
+      images, **options: as `explained_traversal` takes them.
+
+    Returns:
+      uint8 `[H', W', 3]`.
+    """
+    panels = [
+        stack(
+            [text(title), explained_traversal(model, images, **options)],
+            GAP // 2,
+        )
+        for title, model in models.items()
+    ]
+    return framed(beside(panels, 2 * GAP))
+
+
+# ---- levels ------------------------------------------------------------------
+
+
+def level_draws(model, start, count, seed=0):
+    """Images of one group's codes drawn from the prior, the others held.
+
+    Args:
+      model: a `PartsModel` whose prior is standard normal.
+      start: parts of one image, {part: `[1, *shape]`}.
+      count: images a group.
+      seed: int.
+
+    Returns:
+      {group: float32 `[count, H, W, C]`}.
+    """
+    rng = np.random.default_rng(seed)
+    images = {}
+    for name, (part, entries) in model.groups.items():
+        codes = _repeat(start, count)
+        codes[part][:, entries] = rng.standard_normal((count, len(entries)))
+        images[name] = decode(model, codes)
+    return images
+
+
+def level_grids(model, start, side=8, seed=0):
+    """Seed 001's figure 6: a grid of draws a level, the deepest first.
+
+    Args:
+      model, start, seed: as `level_draws` takes them.
+      side: images along a grid.
+
+    Returns:
+      uint8 `[H', W', 3]`.
+    """
+    draws = level_draws(model, start, side * side, seed)
+    height, width = model.image_shape[:2]
+    zoom = zoom_to_fit(side * height, len(draws) * side * width)
+    panels = [
+        stack([text(f"{name} drawn, the rest held"), tile(i, side, zoom=zoom)])
+        for name, i in reversed(draws.items())
+    ]
+    return framed(beside(panels, 2 * GAP))
+
+
+def information_rows(model, start, information, columns=10, seed=0):
+    """Seed 001's figure 5: draws of every level and what it tells of x.
+
+    Args:
+      model, start, seed: as `level_draws` takes them.
+      information: {"groups": {group: I(x; z_l)}, "total": I(x; z),
+        "overlap": I_over, "images": N}, nats; log N bounds each.
+      columns: images a level.
+
+    Returns:
+      uint8 `[H', W', 3]`: a row a level, the deepest first, its information
+      as a bar whose full length is log N.
+    """
+    draws = level_draws(model, start, columns, seed)
+    height, width = model.image_shape[:2]
+    zoom = zoom_to_fit(len(draws) * height, columns * width)
+    limit = np.log(information["images"])
+    rows = []
+    for name, images in reversed(draws.items()):
+        nats = information["groups"][name]
+        row = tile(images, columns, zoom=zoom)
+        rows.append(beside([_bar(name, nats, limit, len(row)), row]))
+    title = text(
+        f"I(x; z) = {information['total']:.2f} nats, I_over = "
+        f"{information['overlap']:.2f} nats; at most {limit:.2f} from "
+        f"{information['images']:,} images"
+    )
+    return framed(stack([title, *rows]))
+
+
+def _bar(name, nats, limit, height):
+    """A name, its nats and a bar on a canvas of this height."""
+    line = text(f"I(x; {name}) = {nats:.2f}")
+    bar = np.full((GAP, BAR, 3), WHITE, np.uint8)
+    bar[0] = bar[-1] = bar[:, 0] = bar[:, -1] = INK
+    bar[:, : round(BAR * min(1.0, max(0.0, nats / limit)))] = GREEN
+    beneath = stack([line, bar], GAP // 2)
+    width = max(beneath.shape[1], text("I(x; student 9) = 99.99").shape[1])
+    return place(beneath, height, width, across=1)
 
 
 def animation(frames, milliseconds=90):

@@ -1,6 +1,8 @@
 """Pictures of a run: the same in TensorBoard and as PNG files."""
 
+import contextlib
 import io
+import json
 import pathlib
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 from tfdisent import visualization
 from tfdisent.data import pipeline
 from tfdisent.errors import InputError
+from tfdisent.metrics.mutual_information import information_overlap
 from trainers import rundir
 
 # Images that stand in the pictures, and those that tell a code's spread.
@@ -20,6 +23,10 @@ GRID = 5
 # Classes of the pictures that show one image of each.
 CLASSES = 10
 SAMPLE_SEED = 0
+# Standard deviations to which a traversal from the prior goes.
+PRIOR_SPAN = 2.5
+# Images and draws of the estimates of I(x; z): their log bounds them.
+INFORMATION_IMAGES, INFORMATION_SAMPLES = 50_000, 10_000
 
 
 class Pictures:
@@ -64,22 +71,25 @@ class Pictures:
             ) from error
 
 
-def picture_events(model, split, workdir):
+def picture_events(model, split, workdir, steps=7, span=None):
     """The event that draws what a model's contract allows.
 
     Args:
       model: a `PartsModel`.
       split: a `Split` of images to show; the same ones at every step.
       workdir: the run directory.
+      steps, span: of traversals, see `visualization.traverse`.
 
     Returns:
       `event(step)`, as `train.fit` takes it: reconstructions, traversals of
-      what has codes (the latest also as GIF), swaps of whole units, samples
-      of what has a prior; for models of labels, codes over all classes and the
-      transfer of classes; and, for models of two whole units, the translation
-      grid and t-SNE.
+      what has codes (the latest also as GIF; from an image, and from the
+      prior where there are posterior and prior), swaps of whole units,
+      samples of what has a prior; for models of labels, codes over all
+      classes and the transfer of classes; and, for models of two whole units,
+      the translation grid and t-SNE.
     """
-    shown, pictures = Shown(model, split), Pictures(workdir)
+    shown = Shown(model, split, steps, span)
+    pictures = Pictures(workdir)
 
     def event(step):
         for name, picture in shown.pictures():
@@ -88,16 +98,128 @@ def picture_events(model, split, workdir):
     return event
 
 
+def stage_events(model, split, workdir, ends):
+    """The event that asks at the end of every stage what each level tells.
+
+    Args:
+      model: a `PartsModel` with `posterior` and several `groups`.
+      split: a `Split`: I(x; z) is estimated on its images, one is drawn.
+      workdir: the run directory.
+      ends: the steps at which it does; elsewhere the event is idle.
+
+    Returns:
+      `event(step)`: pictures `levels` (seed 001, figure 5) and `level_grids`
+      (figure 6), scalars `information/...`, and the estimates by step in
+      `information.json`.
+    """
+    pictures = Pictures(workdir)
+    path = pathlib.Path(workdir) / "information.json"
+
+    def event(step):
+        known = {}
+        if path.exists():
+            known = json.loads(path.read_text(encoding="utf-8"))
+        if step not in ends or str(step) in known:
+            return
+        # As the stage's last step had it: at its end, the next one has begun.
+        with _as_of(model, step - 1):
+            information = level_information(model, split)
+            shown = Shown(model, split)
+            start = visualization.encode(model, shown.first())
+            drawn = {
+                "levels": visualization.information_rows(
+                    model, start, information
+                ),
+                "level_grids": visualization.level_grids(model, start),
+            }
+        for name, picture in drawn.items():
+            pictures.write(name, step, picture)
+        nats = information["groups"] | {
+            n: information[n] for n in ("total", "overlap")
+        }
+        for name, value in nats.items():
+            tf.summary.scalar(
+                f"information/{name.replace(' ', '_')}", value, step
+            )
+        rundir.write_json(path, known | {str(step): information})
+
+    return event
+
+
+@contextlib.contextmanager
+def _as_of(model, step):
+    """The model as its schedule has it at another step."""
+    now = model.step.numpy()
+    model.step.assign(max(0, step))
+    try:
+        yield
+    finally:
+        model.step.assign(now)
+
+
+def level_information(model, split):
+    """I(x; z_l) of every group of codes, I(x; z) and I_over.
+
+    Args:
+      model: a `PartsModel` with `posterior`.
+      split: a `Split`; up to `INFORMATION_IMAGES` spread over it are encoded.
+
+    Returns:
+      {"groups": {name: nats}, "total", "overlap", "images", "samples"}; no
+      estimate exceeds the log of the images.
+    """
+    rows = _evenly(len(split), INFORMATION_IMAGES)
+    parts = {part for part, _ in model.groups.values()}
+
+    @tf.function(jit_compile=False, reduce_retracing=True)
+    def moments(image):
+        posterior = model.posterior(image)
+        return {p: (posterior[p].mean(), posterior[p].stddev()) for p in parts}
+
+    batches = [
+        moments(batch["image"])
+        for batch in pipeline.in_order(split.subset(rows), model.image_shape)
+    ]
+
+    def column(side):
+        return np.concatenate(
+            [
+                np.concatenate([b[part][side].numpy() for b in batches])[
+                    :, entries
+                ]
+                for part, entries in model.groups.values()
+            ],
+            axis=1,
+        )
+
+    samples = min(INFORMATION_SAMPLES, len(rows))
+    overlap = information_overlap(
+        column(0),
+        column(1),
+        [len(entries) for _, entries in model.groups.values()],
+        samples=samples,
+    )
+    return {
+        "groups": dict(zip(model.groups, overlap.groups, strict=True)),
+        "total": overlap.total,
+        "overlap": overlap.overlap,
+        "images": len(rows),
+        "samples": samples,
+    }
+
+
 class Shown:
     """The fixed images of a run's pictures, read when first drawn.
 
     Args:
       model: a `PartsModel`.
       split: a `Split`.
+      steps, span: of traversals, see `visualization.traverse`.
     """
 
-    def __init__(self, model, split):
+    def __init__(self, model, split, steps=7, span=None):
         self.model, self.split = model, split
+        self.steps, self.span = steps, span
         self.spread = None
 
     def pictures(self):
@@ -123,6 +245,10 @@ class Shown:
             yield "translation", self._translation(images, labels)
             yield from self._maps()
 
+    def first(self):
+        """The first of the images, `[1, H, W, C]`."""
+        return self._take(np.zeros(1, int))[0]
+
     def _read(self):
         """Images spread over the split, and their labels."""
         if self.spread is None:
@@ -136,10 +262,28 @@ class Shown:
 
     def _traversals(self):
         """One of the first image, still and moving."""
-        codes = visualization.encode(self.model, *self._read())
-        start = {name: code[:1] for name, code in codes.items()}
+        model, steps = self.model, self.steps
+        codes = visualization.encode(model, *self._read())
+        start, kl = {name: code[:1] for name, code in codes.items()}, None
+        if model.posterior is not None:
+            moments = visualization.posterior_moments(model, *self._read())
+            kl = visualization.kl_by_entry(moments)
         for draw in (visualization.traversal, visualization.traversal_frames):
-            yield "traversal", draw(self.model, start, codes)
+            yield (
+                "traversal",
+                draw(model, start, codes, steps, self.span, kl=kl),
+            )
+        if kl is not None and model.sample is not None:
+            yield (
+                "traversal_prior",
+                visualization.traversal(
+                    model,
+                    visualization.prior_code(model),
+                    steps=steps,
+                    span=self.span or PRIOR_SPAN,
+                    kl=kl,
+                ),
+            )
 
     def _take(self, rows):
         batch = self.split.take(rows)

@@ -80,13 +80,25 @@ def drawing(model, config, dataset, workdir):
         # A classifier of episodes has nothing to decode.
         return []
     _, split = train.training_splits(config, dataset, model.needs)
+    split = split or dataset.splits["train"]
     draw = callbacks.picture_events(
-        model, split or dataset.splits["train"], workdir
+        model,
+        split,
+        workdir,
+        config.traversal_steps,
+        config.traversal_span or None,
     )
     events = [(config.image_every, draw)]
     if "hierarchy" in model.needs:
-        levels = hierarchy_pictures.picture_event(model, dataset, workdir)
-        events.append((config.image_every, levels))
+        tree = hierarchy_pictures.picture_event(model, dataset, workdir)
+        events.append((config.image_every, tree))
+    # Of one image, whatever its label: levels are what a ladder has.
+    levels = len(model.groups) > 1 and not model.takes_label
+    if model.posterior is not None and levels:
+        ends = [*model.stage_ends, config.steps]
+        events.append(
+            (min(ends), callbacks.stage_events(model, split, workdir, ends))
+        )
     return events
 
 

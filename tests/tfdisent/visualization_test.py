@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tfdisent import distributions
 from tfdisent import testing
 from tfdisent import visualization
 from tfdisent.models import base
@@ -313,6 +314,143 @@ def test_frames_go_there_and_back_and_make_a_gif(palette):
     gif = Image.open(io.BytesIO(visualization.animation(frames)))
     assert gif.n_frames == 6
     assert gif.size == frames.shape[2:0:-1]
+
+
+class Grey(base.PartsModel):
+    """Images of one grey; three codes in two groups, known posteriors."""
+
+    parts = {"z": (3,)}
+    units = base.single_entries("z", 3)
+    groups = {"late": ("z", [0]), "early": ("z", [1, 2])}
+
+    def __init__(self):
+        super().__init__((4, 4, 1))
+        self.built = True
+
+    def encode(self, image):
+        level = np.asarray(image)[:, 0, 0]
+        return {"z": np.concatenate([level, 2 * level, 0 * level], axis=-1)}
+
+    def decode(self, z):
+        level = np.sum(np.asarray(z) * [0.1, 0.2, 0.4], axis=-1)
+        return np.broadcast_to(
+            level[:, None, None, None], (len(level), 4, 4, 1)
+        )
+
+    def posterior(self, image):
+        mean = self.encode(image)["z"]
+        spread = np.float32([0.5, 0.1, 1.0])
+        return {"z": distributions.diagonal_normal(mean, np.log(spread))}
+
+
+@pytest.fixture
+def grey():
+    return Grey()
+
+
+def greys(*levels):
+    return np.float32(levels)[:, None, None, None] * np.ones((4, 4, 1))
+
+
+def test_kl_of_every_entry_is_the_closed_form(grey):
+    images = greys(0.0, 1.0)
+    moments = visualization.posterior_moments(grey, images)
+    np.testing.assert_allclose(moments["z"][0], [[0, 0, 0], [1, 2, 0]])
+    np.testing.assert_allclose(moments["z"][1], [[0.5, 0.1, 1]] * 2, 1e-6)
+    kl = visualization.kl_by_entry(moments)["z"]
+    np.testing.assert_allclose(
+        kl,
+        [
+            0.25 + (0.25 - 1) / 2 - np.log(0.5),
+            1 + (0.01 - 1) / 2 - np.log(0.1),
+            0,
+        ],
+        atol=1e-6,
+    )
+    with pytest.raises(ValueError, match="Palette has no posterior"):
+        visualization.posterior_moments(Palette(), plain((0, 0, 0)))
+
+
+def test_entries_stand_in_groups_by_kl_and_dead_ones_are_folded(grey):
+    start, kl = grey.encode(greys(0.5)), {"z": np.array([0.001, 0.2, 3.0])}
+    late, early = visualization.traverse(grey, start, span=1, kl=kl)
+    assert (late.name, late.entries, late.folded) == ("late", [], 1)
+    assert (early.name, early.entries, early.folded) == ("early", [2, 1], 0)
+    assert early.labels == ["2  3.00", "1  0.20"]
+    # Entry 2 has twice the weight of entry 1.
+    way = early.images[..., 0, 0, 0]
+    np.testing.assert_allclose(way[0, -1] - way[0, 3], 0.4, atol=1e-6)
+    np.testing.assert_allclose(way[1, -1] - way[1, 3], 0.0, atol=1e-6)
+    picture = visualization.traversal(grey, start, span=1, kl=kl)
+    assert picture.dtype == np.uint8
+    frames = visualization.traversal_frames(grey, start, steps=3, kl=kl)
+    assert len(frames) == 4
+    # Nothing is folded where nothing lives.
+    dead = visualization.traverse(grey, start, kl={"z": np.zeros(3)})
+    assert [s.entries for s in dead] == [[0], [1, 2]]
+
+
+def test_prior_code():
+    vae = testing.tiny_model("vlae")
+    mean = visualization.prior_code(vae)
+    assert {n: c.shape for n, c in mean.items()} == {
+        n: (1, 2) for n in ("z1", "z2", "z3")
+    }
+    assert not np.any(mean["z1"])
+    one, two = (visualization.prior_code(vae, seed)["z1"] for seed in (1, 2))
+    assert np.any(one != two)
+    np.testing.assert_array_equal(one, visualization.prior_code(vae, 1)["z1"])
+
+
+def test_models_stand_side_by_side(grey):
+    images = greys(0.5, 0.0, 1.0)
+    alone = visualization.compared_traversals({"a": grey}, images, steps=3)
+    both = visualization.compared_traversals(
+        {"a": grey, "b": grey}, images, steps=3
+    )
+    width = alone.shape[1] - 2 * GAP
+    assert both.shape[1] == 2 * width + 4 * GAP
+    np.testing.assert_array_equal(
+        both[:, GAP : GAP + width], alone[:, GAP:-GAP]
+    )
+    from_prior = visualization.compared_traversals(
+        {"a": grey}, images, steps=3, start=visualization.prior_code
+    )
+    assert np.any(from_prior != alone)
+
+
+# ---- levels ----------------------------------------------------------------
+
+
+def test_draws_of_a_level_hold_the_others(grey):
+    start = grey.encode(greys(0.5))
+    draws = visualization.level_draws(grey, start, 2000, seed=1)
+    late, early = (draws[n][:, 0, 0, 0] for n in ("late", "early"))
+    # z = (0.5, 1, 0): what is held, and the spread of what is drawn.
+    np.testing.assert_allclose(late.mean(), 0.2, atol=0.01)
+    np.testing.assert_allclose(late.std(), 0.1, atol=0.01)
+    np.testing.assert_allclose(early.mean(), 0.05, atol=0.05)
+    np.testing.assert_allclose(early.std(), np.hypot(0.2, 0.4), atol=0.03)
+    grids = visualization.level_grids(grey, start, side=2)
+    assert grids.dtype == np.uint8 and grids.shape[2] == 3
+
+
+def test_bars_are_as_long_as_the_information(grey):
+    information = {
+        "groups": {"late": np.log(100), "early": np.log(100) / 4},
+        "total": 4.0,
+        "overlap": 1.756,
+        "images": 100,
+    }
+    picture = visualization.information_rows(
+        grey, grey.encode(greys(0.5)), information, columns=3
+    )
+    green = (picture == visualization.GREEN).all(-1)
+    lengths = green.sum(axis=1)
+    lengths = lengths[lengths > 0]
+    # The level learned first, here the last group, stands above.
+    half = visualization.GAP
+    assert lengths.tolist() == [30] * half + [visualization.BAR] * half
 
 
 # ---- mixing ----------------------------------------------------------------

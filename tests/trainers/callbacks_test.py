@@ -1,5 +1,7 @@
 """A run's pictures: in TensorBoard, and as files that can be read back."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +10,7 @@ from PIL import Image
 from tfdisent import testing
 from tfdisent.data.base import ArraySplit
 from tfdisent.errors import InputError
+from tfdisent.metrics import mutual_information
 from trainers import callbacks
 from trainers import rundir
 
@@ -90,7 +93,7 @@ def test_fden_draws_everything_it_declares(tmp_path):
 
 def test_a_flat_model_draws_samples_and_no_grids(tmp_path):
     draw(testing.tiny_model("beta_vae"), labelled(), tmp_path, steps=(3,))
-    names = {"reconstructions", "traversal", "samples"}
+    names = {"reconstructions", "traversal", "traversal_prior", "samples"}
     assert tags(tmp_path / "logs") == {(name, 3) for name in names}
 
 
@@ -125,7 +128,7 @@ def test_a_model_of_labels_draws_codes_over_classes(tmp_path, monkeypatch):
     names = {tag for tag, _ in tags(tmp_path / "logs")}
     assert names == {
         *("reconstructions", "traversal", "swaps", "samples", "translation"),
-        *("tsne", "class_transfer"),
+        *("tsne", "class_transfer", "traversal_prior"),
         *(
             f"{part}_{what}"
             for part in ("generic", "specific")
@@ -135,3 +138,60 @@ def test_a_model_of_labels_draws_codes_over_classes(tmp_path, monkeypatch):
     draw(testing.tiny_model("cvae"), labelled(), tmp_path / "2", steps=(1,))
     names = {tag for tag, _ in tags(tmp_path / "2" / "logs")}
     assert {"z_by_entry", "z_by_class", "class_transfer", "swaps"} <= names
+
+
+# ---- levels ------------------------------------------------------------------
+
+
+def moved(model, scale=3.0):
+    """Heads that see their images: at first all posteriors are about equal."""
+    for head in model.ladder.heads:
+        kernel = head.blocks[-1].kernel
+        kernel.assign(scale * kernel)
+    return model
+
+
+def test_the_end_of_a_stage_asks_what_each_level_tells(tmp_path):
+    model = moved(testing.tiny_model("pro_vlae", schedule_steps=30))
+    split = ArraySplit(testing.random_images((32, 32, 1), 24))
+    event = callbacks.stage_events(model, split, tmp_path, model.stage_ends)
+    logs = tf.summary.create_file_writer(str(tmp_path / "logs"))
+    for step in (10, 15, 20):
+        model.step.assign(step)
+        with logs.as_default(step=step):
+            event(step)
+        assert int(model.step.numpy()) == step
+    logs.close()
+    assert tags(tmp_path / "logs") == {
+        (name, step) for name in ("levels", "level_grids") for step in (10, 20)
+    }
+    stored = json.loads((tmp_path / "information.json").read_text())
+    assert list(stored) == ["10", "20"]
+    found = stored["10"]
+    assert list(found["groups"]) == ["z1", "z2", "z3"]
+    assert found["images"] == found["samples"] == 24
+    np.testing.assert_allclose(
+        found["overlap"],
+        sum(found["groups"].values()) - found["total"],
+        atol=1e-9,
+    )
+    # As step 9 had it: z2 waited, its ladder unfaded.
+    model.step.assign(9)
+    again = callbacks.level_information(model, split)
+    assert again == found
+    assert max(found["groups"].values()) > 0.05
+    # A second visit changes nothing.
+    model.step.assign(10)
+    event(10)
+    assert json.loads((tmp_path / "information.json").read_text()) == stored
+
+
+def test_information_of_a_level_is_that_of_the_metric(tmp_path):
+    model = moved(testing.tiny_model("vlae"))
+    images = testing.random_images((32, 32, 1), 40)
+    found = callbacks.level_information(model, ArraySplit(images))
+    q = model.posterior(images)["z2"]
+    alone = mutual_information(q.mean().numpy(), q.stddev().numpy(), samples=40)
+    # Other draws, but of the same posteriors.
+    np.testing.assert_allclose(found["groups"]["z2"], alone, atol=0.4)
+    assert all(v <= np.log(40) + 0.1 for v in found["groups"].values())

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tfdisent import InputError
+from tfdisent import data
+from trainers import command
+from trainers import config as configuration
+from trainers import train
+from trainers import traverse
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    directory, digits = tmp_path_factory.mktemp("runs"), data.load("digits")
+    for name in ("beta_vae", "pro_vlae"):
+        config = configuration.build(
+            name, "digits", settings=["batch_size=4", "steps=1"]
+        )
+        train.train_images(
+            config, directory / name, digits, tf.distribute.get_strategy()
+        )
+    return directory
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as end:
+        command.run(
+            traverse.main,
+            traverse.define_flags,
+            argv=["traverse", *map(str, arguments)],
+        )
+    return end.value.code
+
+
+def picture(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_runs_stand_side_by_side(runs, tmp_path):
+    both = f"--runs={runs / 'beta_vae'},{runs / 'pro_vlae'}"
+    sizes = {}
+    for name, extra in {
+        "image": [],
+        "other": ["--image=7"],
+        "prior": ["--from_prior"],
+        "long": ["--steps=11", "--span=4"],
+    }.items():
+        output = tmp_path / f"{name}.png"
+        assert not run(both, f"--output={output}", *extra)
+        sizes[name] = picture(output)
+    assert np.any(sizes["image"] != sizes["other"])
+    assert np.any(sizes["image"] != sizes["prior"])
+    # Smaller images, but more of them.
+    assert sizes["long"].shape != sizes["image"].shape
+
+
+def test_one_run_moves(runs, tmp_path):
+    output = tmp_path / "t.gif"
+    assert not run(
+        f"--runs={runs / 'pro_vlae'}", f"--output={output}", "--steps=4"
+    )
+    with Image.open(output) as gif:
+        assert gif.n_frames == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--runs=A,B and --output"),
+        (["--runs=a,b", "--output=x.gif"], "shows one run"),
+        (["--runs=a", "--output=x.png", "--steps=1"], "at least 2"),
+        (["--runs=a", "--output=x.png"], "no run directory"),
+    ],
+)
+def test_bad_arguments_are_one_line(arguments, message, capsys):
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_an_image_that_is_not_there(runs):
+    with pytest.raises(InputError, match="images 0 to"):
+        traverse.held_out_images(runs / "beta_vae", 10**6)

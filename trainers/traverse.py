@@ -1,0 +1,107 @@
+"""Traversals of one run, or of several side by side, as PNG or GIF.
+
+    python -m trainers.traverse --runs=runs/a,runs/b --output=traversal.png
+    python -m trainers.traverse --runs=runs/a --from_prior --output=t.gif
+
+Every entry of the code is a row, levels have brackets; within a level the
+entry with the largest KL comes first, dead ones are folded.
+"""
+
+import io
+import pathlib
+
+from tfdisent.errors import InputError
+from trainers import command
+
+# Images that tell every entry's KL.
+IMAGES = 500
+
+
+def define_flags(flags):
+    flags.DEFINE_list("runs", [], "Run directories of one data set.")
+    flags.DEFINE_string("output", None, "A .png, or of one run a .gif.")
+    flags.DEFINE_integer("image", 0, "Number of the held-out image to start.")
+    flags.DEFINE_bool("from_prior", False, "Start at the prior's mean instead.")
+    flags.DEFINE_float("span", 2.5, "Go from minus this to this.")
+    flags.DEFINE_integer("steps", 9, "Images of a traversal, at least 2.")
+    flags.DEFINE_string(
+        "data_dir", None, "Prepared TFDS data; TFDS_DATA_DIR when not given."
+    )
+
+
+def main(flags):
+    output = pathlib.Path(flags.output or "")
+    if not flags.runs or output.suffix not in (".png", ".gif"):
+        raise InputError("--runs=A,B and --output=FILE.png (.gif) are needed.")
+    if output.suffix == ".gif" and len(flags.runs) > 1:
+        raise InputError("A .gif shows one run; --runs names several.")
+    if flags.steps < 2:
+        raise InputError(f"--steps={flags.steps}: expected at least 2.")
+    # TensorFlow takes seconds to start; what is wrong above is said at once.
+    from PIL import Image
+
+    from tfdisent import visualization
+    from trainers import rundir
+
+    models = {name: rundir.load_model(name) for name in flags.runs}
+    unfit = [n for n, m in models.items() if m.posterior is None]
+    if unfit:
+        raise InputError(f"{', '.join(unfit)}: a model without a posterior.")
+    images = held_out_images(flags.runs[0], flags.image, flags.data_dir)
+    options = {"steps": flags.steps, "span": flags.span}
+    if flags.from_prior:
+        options["start"] = visualization.prior_code
+    if output.suffix == ".gif":
+        (model,) = models.values()
+        frames = visualization.explained_traversal(
+            model, images, draw=visualization.traversal_frames, **options
+        )
+        content = visualization.animation(frames)
+    else:
+        stream = io.BytesIO()
+        picture = visualization.compared_traversals(models, images, **options)
+        Image.fromarray(picture).save(stream, "PNG")
+        content = stream.getvalue()
+    rundir.write_atomically(output, content)
+    print(output)
+
+
+def held_out_images(run, first, data_dir=None):
+    """Image `first` of a run's held-out split, then others spread over it.
+
+    Args:
+      run: a run directory.
+      first: a row number.
+      data_dir: where TFDS keeps prepared data.
+
+    Returns:
+      `[N, H, W, C]`.
+
+    Raises:
+      InputError: no such image, or the data cannot be had.
+    """
+    import numpy as np
+
+    from tfdisent import models
+    from trainers import rundir
+    from trainers import train
+
+    config, _ = rundir.read_config(run)
+    dataset = train.load_data(config, data_dir)
+    needs = models.get(config.model).needs
+    fit, split = train.training_splits(config, dataset, needs)
+    split = split or fit
+    if not 0 <= first < len(split):
+        raise InputError(
+            f"--image={first}: the split has images 0 to {len(split) - 1}."
+        )
+    rows = np.linspace(0, len(split) - 1, min(IMAGES, len(split))).astype(int)
+    return split.take(np.concatenate([[first], rows]))["image"]
+
+
+def console():
+    command.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    console()
