@@ -12,8 +12,11 @@ MODELS = {
     "autoencoder": "tfdisent.models.autoencoder:Autoencoder",
     "beta_tcvae": "tfdisent.models.beta_tcvae:BetaTCVAE",
     "beta_vae": "tfdisent.models.beta_vae:BetaVAE",
+    "cascade_infogan": "tfdisent.models.cascade_infogan:CascadeInfoGAN",
+    "cascade_vae": "tfdisent.models.cascade_vae:CascadeVAE",
     "factor_vae": "tfdisent.models.factor_vae:FactorVAE",
     "fden": "tfdisent.models.fden:FDEN",
+    "infogan": "tfdisent.models.infogan:InfoGAN",
 }
 
 

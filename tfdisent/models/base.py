@@ -214,6 +214,27 @@ class StepModel(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return self.optimizer_of[optimizer].scale_loss(loss / replicas)
 
+    def descend_all(self, objective):
+        """One forward pass, and from it a step of every optimizer.
+
+        Args:
+          objective: () -> (anything, {optimizer: the loss it descends}).
+
+        Returns:
+          The first of what `objective` gave.
+        """
+        with tf.GradientTape(persistent=True) as tape:
+            result, losses = objective()
+            goals = {n: self.scaled(loss, n) for n, loss in losses.items()}
+        gradients = {
+            name: tape.gradient(goal, self.variables_of(name))
+            for name, goal in goals.items()
+        }
+        del tape
+        for name, gradient in gradients.items():
+            self.descend(gradient, name)
+        return result
+
     def descend(self, gradients, optimizer="main"):
         """Applies gradients of a `scaled` loss to the optimizer's variables."""
         chosen = self.optimizer_of[optimizer]
@@ -238,6 +259,8 @@ class PartsModel(StepModel):
       sample: None, or a method `sample(seed)`: int32 `[B, 2]` -> images from
         the prior, each row independent of the others.
       posterior: None, or a method `posterior(image)` -> {part: distribution}.
+      graph: None, or the `Structure` that the entries of its part `z` were
+        trained to follow; then there is a method `reencode(z, seed)`.
 
     Attributes:
       parts: {name: shape without batch}, in order.
@@ -249,6 +272,7 @@ class PartsModel(StepModel):
     reconstructs = True
     sample = None
     posterior = None
+    graph = None
 
     def __init__(self, image_shape, seed=0, **kwargs):
         super().__init__(image_shape, seed, **kwargs)

@@ -12,6 +12,9 @@ MODELS = (
     "beta_vae",
     "factor_vae",
     "beta_tcvae",
+    "cascade_vae",
+    "infogan",
+    "cascade_infogan",
     "ali",
     "fden",
     "matching",
@@ -270,11 +273,19 @@ MIRRORED = {
     "beta_vae": {},
     "factor_vae": {},
     "beta_tcvae": {"data_size": 100},
+    "cascade_vae": {"disc_input": "pair"},
+    "infogan": {"norm": None},
+    "cascade_infogan": {"norm": None},
     "ali": {"norm": None},
     "fden": {"norm": None, "dropout": 0.2},
 }
 # Small enough for losses that are sums over pixels.
-SGD_RATE = {"ali": 1e-2, "fden": 1e-1}
+SGD_RATE = {
+    "ali": 1e-2,
+    "fden": 1e-1,
+    "infogan": 1e-2,
+    "cascade_infogan": 1e-2,
+}
 STEPS = 5
 
 
