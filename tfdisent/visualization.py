@@ -343,11 +343,13 @@ class Strip(NamedTuple):
       part: its name.
       entries: their numbers in the part, `[n]`.
       images: float32 `[n, steps, H, W, C]`.
+      names: what to write beside them, n strings.
     """
 
     part: str
     entries: list
     images: np.ndarray
+    names: tuple = ()
 
 
 def widest_entries(model, codes=None, most=16):
@@ -416,8 +418,18 @@ def traverse(
         moved[part][rows, np.repeat(entries, steps)] = way.ravel()
         images = decode(model, moved)
         images = images.reshape(len(entries), steps, *images.shape[1:])
-        strips.append(Strip(part, list(entries), images))
+        names = entry_names(model, part)
+        strips.append(
+            Strip(part, list(entries), images, [names[i] for i in entries])
+        )
     return strips
+
+
+def entry_names(model, part):
+    """What the entries of a part are called: numbers, or a graph's names."""
+    if model.graph is not None and part == "z":
+        return list(model.graph.names)
+    return [str(entry) for entry in range(model.parts[part][0])]
 
 
 def _way(value, codes, steps, span):
@@ -480,9 +492,7 @@ def _groups(strips, zoom, columns):
     groups = []
     for strip in strips:
         images = strip.images.reshape(-1, *strip.images.shape[2:])
-        names = _row_names(
-            [str(entry) for entry in strip.entries], zoom * images.shape[1]
-        )
+        names = _row_names(strip.names, zoom * images.shape[1])
         sheet = tile(images, columns, zoom=zoom)
         rows = beside([names, sheet], GAP // 2)
         groups.append(_bracketed(strip.part, rows, width))
@@ -728,6 +738,84 @@ def _plain(model, images, parts):
             )
         ]
     )
+
+
+# ---- structures --------------------------------------------------------------
+
+
+def structure(graph, side=480):
+    """A graph over latents: what they are made of above, they below.
+
+    Args:
+      graph: a `tfdisent.structure.Structure`.
+      side: of the picture, in pixels.
+
+    Returns:
+      uint8 `[side, side, 3]`; latents without edges are named below.
+    """
+    linked = {number for edge in graph.edges for number in edge}
+    alone = [
+        name
+        for number, name in enumerate(graph.names, 1)
+        if number not in linked
+    ]
+    figure = Figure(figsize=(side / 100, side / 100), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0.1, 1, 0.9))
+    places = _places(graph, linked)
+    for parent, child in graph.edges:
+        axes.annotate(
+            "",
+            xy=places[child],
+            xytext=places[parent],
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": "0.3",
+                "lw": 1.5,
+                "shrinkA": 24,
+                "shrinkB": 24,
+            },
+        )
+    for number, place in places.items():
+        axes.annotate(
+            graph.names[number - 1],
+            xy=place,
+            ha="center",
+            va="center",
+            fontsize=12,
+            bbox={
+                "boxstyle": "round,pad=0.5,rounding_size=0.9",
+                "facecolor": "white",
+                "edgecolor": "tab:blue",
+                "lw": 1.5,
+            },
+        )
+    axes.set(xlim=(0, 1), ylim=(-0.1, 1.1))
+    axes.axis("off")
+    if alone:
+        words = "independent: " if linked else "all independent: "
+        figure.text(0.5, 0.05, words + ", ".join(alone), ha="center", wrap=True)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _places(graph, linked):
+    """{number: (x, y)} in [0, 1]: a row a depth, under the mean of parents."""
+    depths = {n: d for n, d in graph.depths().items() if n in linked}
+    deepest = max(depths.values(), default=0)
+    places = {}
+    for depth in range(deepest + 1):
+        row = sorted(n for n, d in depths.items() if d == depth)
+
+        def wish(number):
+            above = [places[p][0] for p in graph.parents(number)]
+            return np.mean(above) if above else 0.5
+
+        row.sort(key=wish)
+        for position, number in enumerate(row):
+            x = (position + 1) / (len(row) + 1)
+            places[number] = (x, 1 - depth / max(1, deepest))
+    return places
 
 
 # ---- maps of codes -----------------------------------------------------------

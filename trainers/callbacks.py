@@ -62,21 +62,23 @@ class Pictures:
             ) from error
 
 
-def picture_events(model, split, workdir):
+def picture_events(model, split, workdir, span=None):
     """The event that draws what a model's contract allows.
 
     Args:
       model: a `PartsModel`.
       split: a `Split` of images to show; the same ones at every step.
       workdir: the run directory.
+      span: of traversals, as `visualization.traverse` takes it.
 
     Returns:
       `event(step)`, as `train.fit` takes it: reconstructions, traversals of
       what has codes (the latest also as GIF), swaps of whole units, samples
-      of what has a prior, and, for models of two whole units, the translation
+      of what has a prior, the structure of latents beside their traversal
+      where there is one, and, for models of two whole units, the translation
       grid and t-SNE.
     """
-    shown, pictures = Shown(model, split), Pictures(workdir)
+    shown, pictures = Shown(model, split, span), Pictures(workdir)
 
     def event(step):
         for name, picture in shown.pictures():
@@ -91,10 +93,11 @@ class Shown:
     Args:
       model: a `PartsModel`.
       split: a `Split`.
+      span: of traversals, as `visualization.traverse` takes it.
     """
 
-    def __init__(self, model, split):
-        self.model, self.split = model, split
+    def __init__(self, model, split, span=None):
+        self.model, self.split, self.span = model, split, span
         self.spread = None
 
     def pictures(self):
@@ -133,8 +136,16 @@ class Shown:
         """One of the first image, still and moving."""
         codes = visualization.encode(self.model, *self._read())
         start = {name: code[:1] for name, code in codes.items()}
-        for draw in (visualization.traversal, visualization.traversal_frames):
-            yield "traversal", draw(self.model, start, codes)
+        given = (self.model, start, codes)
+        picture = visualization.traversal(*given, span=self.span)
+        yield "traversal", picture
+        frames = visualization.traversal_frames(*given, span=self.span)
+        yield "traversal", frames
+        if self.model.graph is not None:
+            graph = visualization.structure(self.model.graph)
+            yield "structure", graph
+            both = visualization.beside([graph, picture])
+            yield "structure_traversal", both
 
     def _take(self, rows):
         batch = self.split.take(rows)

@@ -23,6 +23,7 @@ from tfdisent.metrics.linear_probe import linear_probe
 from tfdisent.models import few_shot
 from trainers import command
 from trainers import rundir
+from trainers import structure_scores
 from trainers import train
 from trainers.critic import held_out_bound
 
@@ -341,7 +342,10 @@ def evaluate_images(model, config, dataset):
             sums[name] = sums.get(name, 0.0) + count * float(value)
         done += count
     scores = {name: total / done for name, total in sums.items()}
-    return {"held_out": scores, "protocol": {"images": done}}
+    return {
+        "held_out": scores,
+        "protocol": {"images": done},
+    } | structure_scores.of_model(model, dataset)
 
 
 def evaluate(run, data_dir=None, dataset=None):
@@ -421,6 +425,7 @@ def table(scores):
         )
     for name, value in scores.get("held_out", {}).items():
         lines.append(f"held-out {name}: {value:.4g}")
+    lines += structure_scores.table(scores)
     return "\n".join(lines)
 
 

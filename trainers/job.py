@@ -78,7 +78,10 @@ def drawing(model, config, dataset, workdir):
         return []
     _, split = train.training_splits(config, dataset, model.needs)
     draw = callbacks.picture_events(
-        model, split or dataset.splits["train"], workdir
+        model,
+        split or dataset.splits["train"],
+        workdir,
+        config.traversal_span or None,
     )
     return [(config.image_every, draw)]
 

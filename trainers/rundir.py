@@ -17,7 +17,13 @@ from trainers import config as configuration
 
 PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-probability")
 # Not part of what a run is: where it stops and how it reports.
-FREE_FIELDS = ("steps", "log_every", "checkpoint_every", "image_every")
+FREE_FIELDS = (
+    "steps",
+    "log_every",
+    "checkpoint_every",
+    "image_every",
+    "traversal_span",
+)
 KEPT_CHECKPOINTS = 2
 # What TensorFlow raises for checkpoints that are cut short, overwritten or of
 # another model.

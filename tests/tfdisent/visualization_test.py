@@ -9,6 +9,7 @@ from PIL import Image
 from tfdisent import testing
 from tfdisent import visualization
 from tfdisent.models import base
+from tfdisent.structure import Structure
 
 GAP, PADDING = visualization.GAP, visualization.PADDING
 
@@ -429,3 +430,58 @@ def test_tsne_of_parts_stand_side_by_side():
 def test_tsne_refuses_too_few():
     with pytest.raises(ValueError, match="needs 4 codes"):
         visualization.tsne(np.eye(3), np.arange(3))
+
+
+# ---- structures --------------------------------------------------------------
+
+
+def test_places_follow_the_depth_and_stand_under_their_parents():
+    graph = Structure.named("f", num_latents=6)
+    places = visualization._places(graph, {1, 2, 3, 4, 5})
+    assert {n: y for n, (_, y) in places.items()} == {
+        1: 1,
+        2: 1,
+        4: 1,
+        3: 0.5,
+        5: 0,
+    }
+    assert len(set(places.values())) == 5
+
+
+def test_the_picture_of_a_structure():
+    graph = Structure.named("d", num_latents=4)
+    picture = visualization.structure(graph, side=200)
+    assert picture.shape == (200, 200, 3)
+    assert picture.dtype == np.uint8
+    np.testing.assert_array_equal(
+        picture, visualization.structure(graph, side=200)
+    )
+    # The arrows of another structure are elsewhere, names are names.
+    others = [
+        Structure.parse("3->1,3->2", 4),
+        Structure.parse("hair=colour+length", 4),
+        Structure.parse("", 4),
+    ]
+    for other in others:
+        drawn = visualization.structure(other, side=200)
+        assert np.any(drawn != picture)
+
+
+def test_rows_of_a_traversal_have_the_structures_names():
+    class Named(Palette):
+        parts = {"z": (3,)}
+        units = base.single_entries("z", 3)
+        graph = Structure.parse("hair=colour+length", 3)
+
+        def encode(self, image):
+            return {"z": np.asarray(image)[:, 0, 0]}
+
+        def decode(self, z):
+            colour = np.asarray(z)[:, None, None]
+            return np.broadcast_to(colour, (len(z), 4, 4, 3))
+
+    model = Named()
+    start = model.encode(plain((0.1, 0.2, 0.3)))
+    (strip,) = visualization.traverse(model, start, dimensions={"z": [0, 2]})
+    assert strip.names == ["hair", "length"]
+    assert visualization.entry_names(Palette(), "warm") == ["0", "1"]

@@ -5,11 +5,14 @@ own entry and then for the model's `"any"`.
 """
 
 from tfdisent.errors import InputError
+from trainers.presets import cascade
 from trainers.presets import fden
 
 PRESETS = {
     "ali": {"any": fden.ALI_PRESETS},
     "autoencoder": {"any": fden.AUTOENCODER_PRESETS},
+    "cascade_infogan": cascade.INFOGAN_PRESETS,
+    "cascade_vae": cascade.VAE_PRESETS,
     "fden": fden.PRESETS,
 }
 
