@@ -148,6 +148,20 @@ def beside(pictures, gap=GAP, down=0.0):
     return stack(turned, gap, across=down).swapaxes(0, 1)
 
 
+def titled(pictures):
+    """Pictures next to each other, each under its title.
+
+    Args:
+      pictures: {title: uint8 `[h, w, 3]`}.
+
+    Returns:
+      uint8 `[H', W', 3]`.
+    """
+    return beside(
+        [stack([text(title), p]) for title, p in pictures.items()], 2 * GAP
+    )
+
+
 def framed(picture):
     """A picture with `GAP` white pixels around it."""
     around = ((GAP, GAP), (GAP, GAP), (0, 0))

@@ -432,6 +432,17 @@ def test_tsne_refuses_too_few():
         visualization.tsne(np.eye(3), np.arange(3))
 
 
+def test_titled_pictures_stand_side_by_side():
+    one, two = np.zeros((5, 40, 3), np.uint8), np.ones((9, 60, 3), np.uint8)
+    picture = visualization.titled({"a": one, "b": two})
+    line = visualization.text("a").shape[0]
+    assert picture.shape == (line + GAP + 9, 40 + 2 * GAP + 60, 3)
+    np.testing.assert_array_equal(
+        picture[line + GAP : line + GAP + 5, :40], one
+    )
+    np.testing.assert_array_equal(picture[line + GAP :, 40 + 2 * GAP :], two)
+
+
 # ---- structures --------------------------------------------------------------
 
 
