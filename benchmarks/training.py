@@ -4,6 +4,11 @@
 
 One line a model: median milliseconds a step, images (episodes for FDEN) a
 second, and the same rate with the input pipeline in front.
+
+    python benchmarks/training.py --parts --json
+
+Where a cascade_vae step goes: it and its parts by themselves, in turns, so that
+a busy machine slows all alike.
 """
 
 import argparse
@@ -28,13 +33,17 @@ CASES = {
     "autoencoder": (64, (32, 32, 1)),
     "beta_tcvae": (64, (64, 64, 1)),
     "beta_vae": (64, (64, 64, 1)),
+    "cascade_infogan": (128, (28, 28, 1)),
+    "cascade_vae": (64, (64, 64, 1)),
     "class_vae": (128, (28, 28, 1)),
+    # Half of a batch is the critic's.
     "factor_vae": (128, (64, 64, 1)),
     "fden": (16, (32, 32, 1)),
+    "hdn": (16, (28, 28, 1)),
+    "infogan": (128, (28, 28, 1)),
     "jacobian_vae": (64, (64, 64, 1)),
     "pro_vlae": (64, (64, 64, 1)),
     "vlae": (64, (64, 64, 1)),
-    "hdn": (16, (28, 28, 1)),
 }
 
 
@@ -87,6 +96,69 @@ def measure(name, precision, steps, network=None):
     }
 
 
+def cascade_parts(precision, steps):
+    """Milliseconds of a cascade_vae step, of its parts and of a beta_vae's.
+
+    The parts are a beta_vae's step, the second pass through both networks with
+    its gradients, and the critic with the gradients of both its losses and its
+    optimizer's step.
+    """
+    keras.config.set_dtype_policy(precision)
+    vae, batches = case("beta_vae")
+    model, _ = case("cascade_vae")
+    batch = next(iter(batches))
+    rows = len(batch["image"])
+    for each in (vae, model):
+        each.compile()
+    regulariser = model.regularisers[-1]
+    networks = (model.encoder, model.decoder)
+    main = [v for n in networks for v in n.trainable_variables]
+    own = model.variables_of("structure_critic")
+    optimizer = model.optimizer_of["structure_critic"]
+    z = tf.random.stateless_normal([rows, model.latent_dim], [0, 1])
+    seed = tf.constant([0, 2])
+
+    @tf.function(jit_compile=False)
+    def cascade():
+        with tf.GradientTape() as tape:
+            value = tf.reduce_mean(model.reencode(z, seed))
+        # Read, or they would not be computed.
+        return [tf.reduce_sum(g) for g in tape.gradient(value, main)]
+
+    @tf.function(jit_compile=False)
+    def critic(reencoded):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(reencoded)
+            penalty = regulariser.compare(z, reencoded, seed)
+        optimizer.apply(tape.gradient(penalty.rival_loss, own), own)
+        return tape.gradient(penalty.value, reencoded)
+
+    runs = {
+        "cascade_vae": tf.function(
+            lambda: model.train_step(batch), jit_compile=False
+        ),
+        "beta_vae": tf.function(
+            lambda: vae.train_step(batch), jit_compile=False
+        ),
+        "second_pass": cascade,
+        "critic": lambda: critic(z),
+    }
+    times = {name: [] for name in runs}
+    for _ in range(WARM_UP + steps):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    ms = {n: statistics.median(t[WARM_UP:]) for n, t in times.items()}
+    parts = ms["beta_vae"] + ms["second_pass"] + ms["critic"]
+    return {
+        "precision": precision,
+        **{f"{name}_ms": round(value, 2) for name, value in ms.items()},
+        "to_beta_vae": round(ms["cascade_vae"] / ms["beta_vae"], 2),
+        "to_parts": round(ms["cascade_vae"] / parts, 2),
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", default=",".join(CASES))
@@ -94,12 +166,17 @@ def main():
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--network", help="of models that have a choice")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--parts", action="store_true")
     arguments = parser.parse_args()
-    for name in arguments.models.split(","):
+    names = ["parts"] if arguments.parts else arguments.models.split(",")
+    for name in names:
         for precision in arguments.precision.split(","):
-            figures = measure(
-                name, precision, arguments.steps, arguments.network
-            )
+            if arguments.parts:
+                figures = cascade_parts(precision, arguments.steps)
+            else:
+                figures = measure(
+                    name, precision, arguments.steps, arguments.network
+                )
             if arguments.json:
                 print(json.dumps(figures), flush=True)
             else:

@@ -21,6 +21,7 @@ __all__ = [
     "metrics",
     "models",
     "networks",
+    "structure",
     "testing",
     "visualization",
 ]

@@ -480,6 +480,91 @@ def _burgess(build):
     return network
 
 
+# ---- InfoGAN (Chen et al., NeurIPS 2016, appendix C) -----------------------
+
+# By image side, filters of D's stride-2 convolutions and widths of the dense
+# layers behind them: the paper's for MNIST, and at 64x64 those of Burgess et
+# al. 2018.
+GAN_FILTERS = {28: (64, 128), 32: (64, 128), 64: (32, 32, 32, 32)}
+GAN_HIDDEN = {28: (1024,), 32: (1024,), 64: (256, 256)}
+GAN_SLOPE = 0.1
+
+
+def _gan_block(kind, *sizes, norm, activation, **options):
+    """A layer, its normalisation, its activation."""
+    blocks = [
+        kind(
+            *sizes,
+            use_bias=not norm,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            **options,
+        )
+    ]
+    if norm:
+        blocks.append(layers.batch_norm())
+    return [*blocks, layers.activation(activation, GAN_SLOPE)]
+
+
+def gan_generator(image_shape, inputs, filters, hidden, norm=None, name=None):
+    """G, the mirror of `gan_trunk`: `[B, inputs]` -> images in [-1, 1]."""
+    side = image_shape[0] // 2 ** len(filters)
+    blocks = []
+    for width in (*hidden[::-1], side * side * filters[-1]):
+        blocks += _gan_block(
+            keras.layers.Dense, width, norm=norm, activation="relu"
+        )
+    blocks.append(keras.layers.Reshape((side, side, filters[-1])))
+    for count in filters[-2::-1]:
+        blocks += _gan_block(
+            *(keras.layers.Conv2DTranspose, count, 4, 2),
+            norm=norm,
+            activation="relu",
+            padding="same",
+        )
+    blocks += [
+        keras.layers.Conv2DTranspose(
+            image_shape[-1],
+            4,
+            2,
+            padding="same",
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            dtype="float32",
+        ),
+        keras.layers.Activation("tanh", dtype="float32"),
+    ]
+    return built(layers.Stack(blocks, name=name), (inputs,))
+
+
+def gan_trunk(image_shape, filters, hidden, norm=None, name=None):
+    """What D and Q share: images in [-1, 1] -> features `[B, hidden[-1]]`."""
+    blocks = []
+    for index, count in enumerate(filters):
+        blocks += _gan_block(
+            *(keras.layers.Conv2D, count, 4, 2),
+            # The first convolution is never normalised.
+            norm=norm if index else None,
+            activation="leaky_relu",
+            padding="same",
+        )
+    blocks.append(keras.layers.Flatten())
+    for width in hidden:
+        blocks += _gan_block(
+            keras.layers.Dense, width, norm=norm, activation="leaky_relu"
+        )
+    return built(layers.Stack(blocks, name=name), image_shape)
+
+
+def gan_head(inputs, outputs, hidden=(), norm=None, name=None):
+    """Dense layers on the trunk's features, float32 `[B, outputs]`."""
+    blocks = []
+    for width in hidden:
+        blocks += _gan_block(
+            keras.layers.Dense, width, norm=norm, activation="leaky_relu"
+        )
+    blocks.append(keras.layers.Dense(outputs, dtype="float32"))
+    return built(layers.Stack(blocks, name=name), (inputs,))
+
+
 # ---- ALI (Dumoulin et al., ICLR 2017, appendix A) -------------------------
 
 # What encoder and image critic share: from the image down to 1x1.

@@ -32,6 +32,21 @@ TINY = {
     "autoencoder": {"latent_dim": 8, "filters": (8, 8, 8), "hidden": 16},
     "beta_tcvae": {"latent_dim": 4, "image_shape": (32, 32, 1)},
     "beta_vae": {"latent_dim": 4, "image_shape": (32, 32, 1)},
+    "cascade_infogan": {
+        "latent_dim": 4,
+        "image_shape": (32, 32, 1),
+        "structure": "1->3,2->3",
+        "noise_dim": 3,
+        "filters": (4, 4),
+        "hidden": (8,),
+        "critic_width": 8,
+    },
+    "cascade_vae": {
+        "latent_dim": 4,
+        "image_shape": (32, 32, 1),
+        "structure": "1->3,2->3",
+        "critic_width": 8,
+    },
     "factor_vae": {
         "latent_dim": 4,
         "image_shape": (32, 32, 1),
@@ -54,6 +69,13 @@ TINY = {
     },
     "vlae": {"z_dim": 2, "image_shape": (32, 32, 1)},
     "hdn": {"image_shape": (16, 16, 1), "style_dim": 3, "filters": 4},
+    "infogan": {
+        "image_shape": (28, 28, 1),
+        "categories": 3,
+        "noise_dim": 3,
+        "filters": (4, 4),
+        "hidden": (8,),
+    },
 }
 
 

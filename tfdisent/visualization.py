@@ -154,6 +154,20 @@ def beside(pictures, gap=GAP, down=0.0):
     return stack(turned, gap, across=down).swapaxes(0, 1)
 
 
+def titled(pictures):
+    """Pictures next to each other, each under its title.
+
+    Args:
+      pictures: {title: uint8 `[h, w, 3]`}.
+
+    Returns:
+      uint8 `[H', W', 3]`.
+    """
+    return beside(
+        [stack([text(title), p]) for title, p in pictures.items()], 2 * GAP
+    )
+
+
 def framed(picture):
     """A picture with `GAP` white pixels around it."""
     around = ((GAP, GAP), (GAP, GAP), (0, 0))
@@ -485,9 +499,10 @@ def traverse(
         raise ValueError(f"No part of {model.parts} is a code of numbers.")
     strips = []
     for name, part, entries, folded in _shown_entries(model, chosen, kl):
-        labels = [str(entry) for entry in entries]
+        names = entry_names(model, part)
+        labels = [names[entry] for entry in entries]
         if kl is not None and part in kl:
-            labels = [f"{e}  {kl[part][e]:.2f}" for e in entries]
+            labels = [f"{names[e]}  {kl[part][e]:.2f}" for e in entries]
         images = np.zeros((0, steps, *model.image_shape), np.float32)
         if entries:
             way = _way(
@@ -503,6 +518,13 @@ def traverse(
             images = images.reshape(len(entries), steps, *images.shape[1:])
         strips.append(Strip(part, entries, images, name, labels, folded))
     return strips
+
+
+def entry_names(model, part):
+    """What the entries of a part are called: numbers, or a graph's names."""
+    if model.graph is not None and part == "z":
+        return list(model.graph.names)
+    return [str(entry) for entry in range(model.parts[part][0])]
 
 
 def _shown_entries(model, chosen, kl):
@@ -1070,6 +1092,84 @@ def _plain(model, images, parts):
             )
         ]
     )
+
+
+# ---- structures --------------------------------------------------------------
+
+
+def structure(graph, side=480):
+    """A graph over latents: what they are made of above, they below.
+
+    Args:
+      graph: a `tfdisent.structure.Structure`.
+      side: of the picture, in pixels.
+
+    Returns:
+      uint8 `[side, side, 3]`; latents without edges are named below.
+    """
+    linked = {number for edge in graph.edges for number in edge}
+    alone = [
+        name
+        for number, name in enumerate(graph.names, 1)
+        if number not in linked
+    ]
+    figure = Figure(figsize=(side / 100, side / 100), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0.1, 1, 0.9))
+    places = _places(graph, linked)
+    for parent, child in graph.edges:
+        axes.annotate(
+            "",
+            xy=places[child],
+            xytext=places[parent],
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": "0.3",
+                "lw": 1.5,
+                "shrinkA": 24,
+                "shrinkB": 24,
+            },
+        )
+    for number, place in places.items():
+        axes.annotate(
+            graph.names[number - 1],
+            xy=place,
+            ha="center",
+            va="center",
+            fontsize=12,
+            bbox={
+                "boxstyle": "round,pad=0.5,rounding_size=0.9",
+                "facecolor": "white",
+                "edgecolor": "tab:blue",
+                "lw": 1.5,
+            },
+        )
+    axes.set(xlim=(0, 1), ylim=(-0.1, 1.1))
+    axes.axis("off")
+    if alone:
+        words = "independent: " if linked else "all independent: "
+        figure.text(0.5, 0.05, words + ", ".join(alone), ha="center", wrap=True)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _places(graph, linked):
+    """{number: (x, y)} in [0, 1]: a row a depth, under the mean of parents."""
+    depths = {n: d for n, d in graph.depths().items() if n in linked}
+    deepest = max(depths.values(), default=0)
+    places = {}
+    for depth in range(deepest + 1):
+        row = sorted(n for n, d in depths.items() if d == depth)
+
+        def wish(number):
+            above = [places[p][0] for p in graph.parents(number)]
+            return np.mean(above) if above else 0.5
+
+        row.sort(key=wish)
+        for position, number in enumerate(row):
+            x = (position + 1) / (len(row) + 1)
+            places[number] = (x, 1 - depth / max(1, deepest))
+    return places
 
 
 # ---- maps of codes -----------------------------------------------------------

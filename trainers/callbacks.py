@@ -83,10 +83,11 @@ def picture_events(model, split, workdir, steps=7, span=None):
     Returns:
       `event(step)`, as `train.fit` takes it: reconstructions, traversals of
       what has codes (the latest also as GIF; from an image, and from the
-      prior where there are posterior and prior), swaps of whole units,
-      samples of what has a prior; for models of labels, codes over all
-      classes and the transfer of classes; and, for models of two whole units,
-      the translation grid and t-SNE.
+      prior where there are posterior and prior), the structure of latents
+      beside their traversal where there is one, swaps of whole units, samples
+      of what has a prior; for models of labels, codes over all classes and the
+      transfer of classes; and, for models of two whole units, the translation
+      grid and t-SNE.
     """
     shown = Shown(model, split, steps, span)
     pictures = Pictures(workdir)
@@ -268,11 +269,10 @@ class Shown:
         if model.posterior is not None:
             moments = visualization.posterior_moments(model, *self._read())
             kl = visualization.kl_by_entry(moments)
-        for draw in (visualization.traversal, visualization.traversal_frames):
-            yield (
-                "traversal",
-                draw(model, start, codes, steps, self.span, kl=kl),
-            )
+        given = (model, start, codes, steps, self.span)
+        picture = visualization.traversal(*given, kl=kl)
+        yield "traversal", picture
+        yield "traversal", visualization.traversal_frames(*given, kl=kl)
         if kl is not None and model.sample is not None:
             yield (
                 "traversal_prior",
@@ -284,6 +284,11 @@ class Shown:
                     kl=kl,
                 ),
             )
+        if model.graph is not None:
+            graph = visualization.structure(model.graph)
+            yield "structure", graph
+            both = visualization.beside([graph, picture])
+            yield "structure_traversal", both
 
     def _take(self, rows):
         batch = self.split.take(rows)

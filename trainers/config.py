@@ -11,6 +11,8 @@ import typing
 
 from tfdisent import models
 from tfdisent.errors import InputError
+from tfdisent.structure import CONDITIONALS
+from tfdisent.structure import Structure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,6 +254,65 @@ class JacobianVAEConfig(VAEConfig):
 
 
 @dataclasses.dataclass(frozen=True)
+class StructureConfig(RunConfig):
+    """What every model with seed 004's regulariser has.
+
+    Attributes:
+      structure: `"a"` to `"f"`, or edges as `1->3,2->3` or
+        `hair=colour+length`.
+      structure_weight: lambda_B.
+    """
+
+    latent_dim: int = 10
+    structure: str = "a"
+    structure_weight: float = 1.0
+    conditional: str = "linear_sem"
+    disc_input: str = "zhat"
+    critic_width: int = 1000
+    critic_learning_rate: float = 1e-4
+
+    choices = {"conditional": CONDITIONALS, "disc_input": ("zhat", "pair")}
+
+
+@dataclasses.dataclass(frozen=True)
+class CascadeVAEConfig(FlatVAEConfig, StructureConfig):
+    learning_rate: float = 1e-4
+    base: str = "beta_vae"
+    beta: float | None = None
+    gamma: float = 6.4
+    stop_grad_xhat: bool = False
+
+    choices = (
+        FlatVAEConfig.choices
+        | StructureConfig.choices
+        | {"base": ("beta_vae", "factor_vae", "beta_tcvae")}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CodeGANConfig(RunConfig):
+    batch_size: int = 128
+    noise_dim: int = 62
+    info_weight: float = 1.0
+    filters: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = ()
+    norm: str | None = "batch"
+    learning_rate: float = 1e-3
+    discriminator_learning_rate: float = 2e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class InfoGANConfig(CodeGANConfig):
+    categories: int = 10
+    code_dim: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class CascadeInfoGANConfig(CodeGANConfig, StructureConfig):
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
 class FDENConfig(RunConfig):
     batch_size: int = 16
     alignment: str = "relation"
@@ -293,6 +354,8 @@ CONFIGS = {
     "autoencoder": AutoencoderConfig,
     "beta_tcvae": BetaTCVAEConfig,
     "beta_vae": BetaVAEConfig,
+    "cascade_infogan": CascadeInfoGANConfig,
+    "cascade_vae": CascadeVAEConfig,
     "factor_vae": FactorVAEConfig,
     "class_vae": ClassVAEConfig,
     "cvae": CVAEConfig,
@@ -301,6 +364,7 @@ CONFIGS = {
     "pro_vlae": ProVLAEConfig,
     "vlae": VLAEConfig,
     "hdn": HDNConfig,
+    "infogan": InfoGANConfig,
 }
 
 _RUN_FIELDS = {field.name for field in dataclasses.fields(RunConfig)}
@@ -459,6 +523,8 @@ def checked(config):
                     f"{name}={value}: expected one of "
                     f"{', '.join(str(k) for k in known)}."
                 )
+        if hasattr(config, "structure"):
+            Structure.read(config.structure, config.latent_dim)
     return config
 
 

@@ -25,6 +25,7 @@ from trainers import command
 from trainers import hierarchy_scores
 from trainers import label_scores
 from trainers import rundir
+from trainers import structure_scores
 from trainers import train
 from trainers.critic import held_out_bound
 
@@ -349,7 +350,12 @@ def evaluate_images(model, config, dataset):
             sums[name] = sums.get(name, 0.0) + count * float(value)
         done += count
     scores = {name: total / done for name, total in sums.items()}
-    return {"held_out": scores, "protocol": {"images": done}, **classes}
+    return {
+        "held_out": scores,
+        "protocol": {"images": done},
+        **classes,
+        **structure_scores.of_model(model, dataset),
+    }
 
 
 def evaluate(run, data_dir=None, dataset=None):
@@ -433,6 +439,7 @@ def table(scores):
         lines.append(f"held-out {name}: {value:.4g}")
     lines += label_scores.lines(scores)
     lines += hierarchy_scores.table(scores.get("hierarchy", {}))
+    lines += structure_scores.table(scores)
     return "\n".join(lines)
 
 

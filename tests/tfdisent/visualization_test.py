@@ -11,6 +11,7 @@ from tfdisent import distributions
 from tfdisent import testing
 from tfdisent import visualization
 from tfdisent.models import base
+from tfdisent.structure import Structure
 
 GAP, PADDING = visualization.GAP, visualization.PADDING
 
@@ -722,3 +723,69 @@ def test_category_tree_shows_every_leaf_once():
     names = (("a", "b"), tuple(f"{n}" for n in range(60)))
     fewer = visualization.category_tree(names, paths, many)
     assert fewer.shape[0] <= visualization.HEIGHT + 200
+
+
+def test_titled_pictures_stand_side_by_side():
+    one, two = np.zeros((5, 40, 3), np.uint8), np.ones((9, 60, 3), np.uint8)
+    picture = visualization.titled({"a": one, "b": two})
+    line = visualization.text("a").shape[0]
+    assert picture.shape == (line + GAP + 9, 40 + 2 * GAP + 60, 3)
+    np.testing.assert_array_equal(
+        picture[line + GAP : line + GAP + 5, :40], one
+    )
+    np.testing.assert_array_equal(picture[line + GAP :, 40 + 2 * GAP :], two)
+
+
+# ---- structures --------------------------------------------------------------
+
+
+def test_places_follow_the_depth_and_stand_under_their_parents():
+    graph = Structure.named("f", num_latents=6)
+    places = visualization._places(graph, {1, 2, 3, 4, 5})
+    assert {n: y for n, (_, y) in places.items()} == {
+        1: 1,
+        2: 1,
+        4: 1,
+        3: 0.5,
+        5: 0,
+    }
+    assert len(set(places.values())) == 5
+
+
+def test_the_picture_of_a_structure():
+    graph = Structure.named("d", num_latents=4)
+    picture = visualization.structure(graph, side=200)
+    assert picture.shape == (200, 200, 3)
+    assert picture.dtype == np.uint8
+    np.testing.assert_array_equal(
+        picture, visualization.structure(graph, side=200)
+    )
+    # The arrows of another structure are elsewhere, names are names.
+    others = [
+        Structure.parse("3->1,3->2", 4),
+        Structure.parse("hair=colour+length", 4),
+        Structure.parse("", 4),
+    ]
+    for other in others:
+        drawn = visualization.structure(other, side=200)
+        assert np.any(drawn != picture)
+
+
+def test_rows_of_a_traversal_have_the_structures_names():
+    class Named(Palette):
+        parts = {"z": (3,)}
+        units = base.single_entries("z", 3)
+        graph = Structure.parse("hair=colour+length", 3)
+
+        def encode(self, image):
+            return {"z": np.asarray(image)[:, 0, 0]}
+
+        def decode(self, z):
+            colour = np.asarray(z)[:, None, None]
+            return np.broadcast_to(colour, (len(z), 4, 4, 3))
+
+    model = Named()
+    start = model.encode(plain((0.1, 0.2, 0.3)))
+    (strip,) = visualization.traverse(model, start, dimensions={"z": [0, 2]})
+    assert strip.labels == ["hair", "length"]
+    assert visualization.entry_names(Palette(), "warm") == ["0", "1"]

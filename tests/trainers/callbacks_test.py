@@ -97,6 +97,33 @@ def test_a_flat_model_draws_samples_and_no_grids(tmp_path):
     assert tags(tmp_path / "logs") == {(name, 3) for name in names}
 
 
+def test_a_structure_is_drawn_alone_and_beside_the_traversal(tmp_path):
+    model = testing.tiny_model("cascade_infogan")
+    draw(model, labelled(), tmp_path, steps=(3,))
+    # It finds codes, not images: nothing is reconstructed.
+    names = {"traversal", "samples", "structure", "structure_traversal"}
+    assert tags(tmp_path / "logs") == {(name, 3) for name in names}
+    alone, both, traversal = (
+        read(tmp_path / "images" / f"{name}.png")
+        for name in ("structure", "structure_traversal", "traversal")
+    )
+    np.testing.assert_array_equal(both[: len(alone), : alone.shape[1]], alone)
+    np.testing.assert_array_equal(
+        both[: len(traversal), -traversal.shape[1] :], traversal
+    )
+
+
+def test_traversals_have_the_span_asked_for():
+    model = testing.tiny_model("cascade_vae")
+    drawn = [
+        dict(callbacks.Shown(model, labelled(), span=span).pictures())
+        for span in (None, 2.0, 10.0)
+    ]
+    for one, two in ((0, 1), (1, 2)):
+        first, second = (drawn[i]["structure_traversal"] for i in (one, two))
+        assert first.shape != second.shape or np.any(first != second)
+
+
 def test_the_same_weights_draw_the_same_pictures(tmp_path):
     draw(testing.tiny_model("beta_vae"), labelled(), tmp_path, steps=(1, 2))
     for name in ("reconstructions", "traversal", "samples"):

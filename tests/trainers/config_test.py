@@ -94,3 +94,38 @@ def test_stored_configuration_of_another_version_is_refused():
     stored = config.to_dict(config.build("ali", "digits")) | {"lr": 1}
     with pytest.raises(InputError, match="unknown keys lr"):
         config.from_dict(stored)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("structure=1->11", "1->11 leaves the latents 1 .. 10"),
+        ("structure=1->2,2->1", "is a cycle"),
+        ("structure=q", "one of a, b, c, d, e, f, or edges"),
+        ("conditional=sum", "linear_sem, mean, mixed"),
+        ("disc_input=both", "zhat, pair"),
+    ],
+)
+@pytest.mark.parametrize("model", ["cascade_vae", "cascade_infogan"])
+def test_a_bad_structure_is_one_line(model, setting, message):
+    with pytest.raises(InputError, match=message) as caught:
+        config.build(model, "digits", settings=[setting])
+    assert "\n" not in str(caught.value)
+
+
+def test_structures_keep_their_commas_and_sums():
+    for text in ("1->3,2->3", "hair=colour+length,hair->gender"):
+        built = config.build(
+            "cascade_vae", "digits", settings=[f"structure={text}"]
+        )
+        assert built.structure == text
+        assert config.from_dict(config.to_dict(built)) == built
+    assert config.build("cascade_vae", "sprites").traversal_span == 2
+    with pytest.raises(InputError, match="beta_vae, factor_vae, beta_tcvae"):
+        config.build("cascade_vae", "digits", settings=["base=vae"])
+    with pytest.raises(InputError, match="leaves the latents 1 .. 4"):
+        config.build(
+            "cascade_vae",
+            "digits",
+            settings=["structure=f", "latent_dim=4"],
+        )

@@ -12,6 +12,8 @@ MODELS = {
     "autoencoder": "tfdisent.models.autoencoder:Autoencoder",
     "beta_tcvae": "tfdisent.models.beta_tcvae:BetaTCVAE",
     "beta_vae": "tfdisent.models.beta_vae:BetaVAE",
+    "cascade_infogan": "tfdisent.models.cascade_infogan:CascadeInfoGAN",
+    "cascade_vae": "tfdisent.models.cascade_vae:CascadeVAE",
     "factor_vae": "tfdisent.models.factor_vae:FactorVAE",
     "class_vae": "tfdisent.models.class_vae:ClassVAE",
     "cvae": "tfdisent.models.cvae:CVAE",
@@ -20,6 +22,7 @@ MODELS = {
     "pro_vlae": "tfdisent.models.pro_vlae:ProVLAE",
     "vlae": "tfdisent.models.vlae:VLAE",
     "hdn": "tfdisent.models.hdn:HDN",
+    "infogan": "tfdisent.models.infogan:InfoGAN",
 }
 
 

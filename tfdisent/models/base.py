@@ -214,6 +214,27 @@ class StepModel(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return self.optimizer_of[optimizer].scale_loss(loss / replicas)
 
+    def descend_all(self, objective):
+        """One forward pass, and from it a step of every optimizer.
+
+        Args:
+          objective: () -> (anything, {optimizer: the loss it descends}).
+
+        Returns:
+          The first of what `objective` gave.
+        """
+        with tf.GradientTape(persistent=True) as tape:
+            result, losses = objective()
+            goals = {n: self.scaled(loss, n) for n, loss in losses.items()}
+        gradients = {
+            name: tape.gradient(goal, self.variables_of(name))
+            for name, goal in goals.items()
+        }
+        del tape
+        for name, gradient in gradients.items():
+            self.descend(gradient, name)
+        return result
+
     def descend(self, gradients, optimizer="main"):
         """Applies gradients of a `scaled` loss to the optimizer's variables."""
         chosen = self.optimizer_of[optimizer]
@@ -239,6 +260,8 @@ class PartsModel(StepModel):
         the prior, each row independent of the others.
       posterior: None, or a method `posterior(image)` -> {part: distribution}.
       stage_ends: the steps at which stages of training end.
+      graph: None, or the `Structure` that the entries of its part `z` were
+        trained to follow; then there is a method `reencode(z, seed)`.
 
     Attributes:
       parts: {name: shape without batch}, in order.
@@ -251,6 +274,7 @@ class PartsModel(StepModel):
     sample = None
     posterior = None
     stage_ends = ()
+    graph = None
 
     def __init__(self, image_shape, seed=0, **kwargs):
         super().__init__(image_shape, seed, **kwargs)

@@ -142,22 +142,14 @@ class VAE(base.PartsModel):
         image, spare = batch["image"], None
         if any(r.wants_spare for r in self.regularisers):
             image, spare = alternate_rows(image)
-        # The rivals' updates come from this one pass, too.
-        with tf.GradientTape(persistent=True) as tape:
+
+        def objective():
             scalars, rivals = self.objective(
                 image, self.noise_seed(0), spare, training=True
             )
-            goals = {"main": self.scaled(scalars["loss"])}
-            for name, loss in rivals.items():
-                goals[name] = self.scaled(loss, name)
-        gradients = {
-            name: tape.gradient(goal, self.variables_of(name))
-            for name, goal in goals.items()
-        }
-        del tape
-        for name, gradient in gradients.items():
-            self.descend(gradient, name)
-        return scalars
+            return scalars, {"main": scalars["loss"], **rivals}
+
+        return self.descend_all(objective)
 
     def evaluate_batch(self, batch):
         return self.objective(batch["image"], self.noise_seed(1))[0]

@@ -5,6 +5,7 @@ own entry and then for the model's `"any"`.
 """
 
 from tfdisent.errors import InputError
+from trainers.presets import cascade
 from trainers.presets import class_vae
 from trainers.presets import fden
 from trainers.presets import hdn
@@ -18,6 +19,8 @@ PRESETS = {
     "beta_tcvae": vae.BETA_TCVAE,
     "beta_vae": vae.BETA_VAE,
     "factor_vae": vae.FACTOR_VAE,
+    "cascade_infogan": cascade.INFOGAN_PRESETS,
+    "cascade_vae": cascade.VAE_PRESETS,
     "fden": fden.PRESETS,
     "jacobian_vae": vae.JACOBIAN_VAE,
     "pro_vlae": vae.PRO_VLAE,

@@ -15,6 +15,9 @@ MODELS = (
     "vlae",
     "pro_vlae",
     "jacobian_vae",
+    "cascade_vae",
+    "infogan",
+    "cascade_infogan",
     "ali",
     "fden",
     "matching",
@@ -277,13 +280,23 @@ MIRRORED = {
     # Over all stages in the five steps below.
     "pro_vlae": {"schedule_steps": 5},
     "jacobian_vae": {"schedule_steps": 4},
+    "cascade_vae": {"disc_input": "pair"},
+    "infogan": {"norm": None},
+    "cascade_infogan": {"norm": None},
     "ali": {"norm": None},
     "class_vae": {"step2_input": "both", "classifier_steps": 2},
     "cvae": {},
     "fden": {"norm": None, "dropout": 0.2},
 }
 # Small enough for losses that are sums over pixels.
-SGD_RATE = {"ali": 1e-2, "class_vae": 1e-5, "cvae": 1e-5, "fden": 1e-1}
+SGD_RATE = {
+    "ali": 1e-2,
+    "cascade_infogan": 1e-2,
+    "class_vae": 1e-5,
+    "cvae": 1e-5,
+    "fden": 1e-1,
+    "infogan": 1e-2,
+}
 STEPS = 5
 
 

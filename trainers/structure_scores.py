@@ -1,0 +1,342 @@
+"""Whether codes follow the structure they were trained to follow.
+
+The paper (seed 004) shows high-order features in traversals and has no score
+for them. Here are three: do re-encoded codes have the structure's
+correlations; what does every latent know about every factor; does moving a
+child move what moving its parents moves. The last is set beside the same graph
+on other latents, for a matched covariance alone is no meaning.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfdisent import noise
+from tfdisent import visualization
+from tfdisent.data import pipeline
+from tfdisent.metrics.information_matrix import factor_entropies
+from tfdisent.metrics.information_matrix import information_matrix
+
+# Samples of the prior and images that scores are taken on.
+SAMPLES = 10_000
+BATCH = 500
+# A factor counts as found when some code holds more than this share of it.
+FOUND = 0.5
+# Images whose codes are moved, and where to, in standard deviations of the
+# prior (the paper's range on dSprites).
+STARTS = 100
+VALUES = np.linspace(-2, 2, 5)
+# A judge's answer counts as moved when it differs by more than this share of
+# the factor's values.
+TOLERANCE = 0.1
+# Random places of the graph that make the control.
+PLACES = 1_000
+# A latent whose largest entry is below this share of the largest of all does
+# nothing; the control leaves it out.
+IDLE = 0.05
+SEED = 0
+
+
+def of_model(model, dataset, judge=None):
+    """All scores of a model with a structure.
+
+    Args:
+      model: a `PartsModel`; one without a `graph` has none of these scores.
+      dataset: a `Dataset`.
+      judge: None, or what sees factors in images: `judge(images)` -> features,
+        {head: logits}, with `sizes` {head: values}.
+
+    Returns:
+      {} or {"structure": plain data for metrics.json}.
+    """
+    if model.graph is None:
+        return {}
+    graph, names = model.graph, list(model.graph.names)
+    scores = {
+        "edges": str(graph),
+        "names": names,
+        "seed": SEED,
+        "reencoded": reencoded_scores(model),
+    }
+    split = dataset.grid or dataset.splits["train"]
+    rows = np.random.default_rng(SEED).permutation(len(split))
+    if dataset.factor_names:
+        some = split.subset(np.sort(rows[:SAMPLES]))
+        shares = information_shares(model, some)
+        scores["information"] = {
+            "images": len(some),
+            "shares": _named(shares, names, dataset.factor_names),
+            "factors_found": int(np.sum(shares.max(axis=0) > FOUND)),
+            "children": union_scores(shares, graph),
+        }
+    if judge is not None:
+        starts = split.subset(np.sort(rows[:STARTS]))
+        moved = moved_answers(model, starts, judge)
+        scores["traversals"] = {
+            "judge": judge.name,
+            "starts": len(starts),
+            "values": VALUES.tolist(),
+            "moved": _named(moved, names, judge.sizes),
+            "children": union_scores(moved, graph),
+        }
+    return {"structure": scores}
+
+
+def _named(matrix, rows, columns):
+    return {
+        row: dict(zip(columns, values.tolist(), strict=True))
+        for row, values in zip(rows, matrix, strict=True)
+    }
+
+
+# ---- correlations ------------------------------------------------------------
+
+
+def reencoded_scores(model, samples=SAMPLES):
+    """Samples of the prior, decoded and encoded again, against the structure.
+
+    Args:
+      model: with `graph` and `reencode`.
+      samples: how many.
+
+    Returns:
+      Plain data: see `correlation_scores`, with "recovered": {latent:
+      correlation of z_j with z^_j}.
+    """
+    size = model.graph.num_latents
+    z = np.random.default_rng(SEED).standard_normal((samples, size))
+    z = z.astype(np.float32)
+
+    @tf.function(jit_compile=False, reduce_retracing=True)
+    def reencode(batch, number):
+        return model.reencode(batch, noise.fold(tf.constant([SEED, 0]), number))
+
+    reencoded = np.concatenate(
+        [
+            reencode(z[start : start + BATCH], tf.constant(start))
+            for start in range(0, samples, BATCH)
+        ]
+    )
+    scores = correlation_scores(reencoded, model.graph)
+    both = _correlations(np.hstack([z, reencoded]))
+    recovered = np.diag(both[:size, size:]).tolist()
+    names = model.graph.names
+    return scores | {"recovered": dict(zip(names, recovered, strict=True))}
+
+
+def correlation_scores(codes, graph):
+    """How near codes are to a structure's distribution.
+
+    Args:
+      codes: float `[N, d]`.
+      graph: a `Structure` of d latents.
+
+    Returns:
+      Plain data: "correlations" and "expected" `[d, d]`; "edges": {edge:
+      [found, expected]}; "largest_gap" off the diagonal; "variances" `[d]`;
+      "divergence": KL, in nats, of a normal distribution with the codes' mean
+      and covariance from the structure's; and "divergence_ignored": what it
+      is for independent standard normal codes.
+    """
+    expected = graph.covariance()
+    found = _correlations(codes)
+    off = ~np.eye(len(found), dtype=bool)
+    gaps = np.abs(found - expected)[off]
+    codes = np.float64(codes)
+    covariance = np.cov(codes.T, ddof=0)
+    independent = np.zeros(len(found)), np.eye(len(found))
+    return {
+        "samples": len(codes),
+        "correlations": found.tolist(),
+        "expected": expected.tolist(),
+        "edges": {
+            f"{graph.names[p - 1]}->{graph.names[c - 1]}": [
+                float(matrix[p - 1, c - 1]) for matrix in (found, expected)
+            ]
+            for p, c in graph.edges
+        },
+        "largest_gap": float(np.max(gaps, initial=0.0)),
+        "variances": np.diag(covariance).tolist(),
+        "divergence": normal_divergence(
+            codes.mean(axis=0), covariance, expected
+        ),
+        "divergence_ignored": normal_divergence(*independent, expected),
+    }
+
+
+def _correlations(codes):
+    """Float64 `[d, d]`; a constant column correlates with nothing."""
+    codes = np.float64(codes) - np.mean(codes, axis=0, dtype=np.float64)
+    lengths = np.linalg.norm(codes, axis=0)
+    unit = codes / np.where(lengths > 0, lengths, 1)
+    return unit.T @ unit
+
+
+def normal_divergence(mean, covariance, target):
+    """KL(N(mean, covariance) || N(0, target)), nats; infinite if singular.
+
+    Args:
+      mean: `[d]`.
+      covariance, target: `[d, d]`.
+    """
+    inverse = np.linalg.inv(target)
+    sign, log_volume = np.linalg.slogdet(covariance)
+    if sign <= 0:
+        return float("inf")
+    _, log_target = np.linalg.slogdet(target)
+    trace = np.trace(inverse @ covariance) + mean @ inverse @ mean
+    return float(0.5 * (trace - len(mean) + log_target - log_volume))
+
+
+# ---- factors -----------------------------------------------------------------
+
+
+def information_shares(model, split):
+    """Share of every factor's entropy that every latent holds, `[d, K]`."""
+    codes, factors = [], []
+    encode = tf.function(
+        lambda image: model.encode(image)["z"], reduce_retracing=True
+    )
+    for batch in pipeline.in_order(split, model.image_shape, BATCH):
+        codes.append(encode(batch["image"]).numpy())
+        factors.append(batch["factors"].numpy())
+    factors = np.concatenate(factors)
+    information = information_matrix(factors, np.concatenate(codes))
+    return information / factor_entropies(factors)
+
+
+def moved_answers(model, split, judge):
+    """How often moving a latent changes what a judge sees.
+
+    Args:
+      model: a `PartsModel` with the part `z`.
+      split: images whose codes are moved, one entry at a time, to `VALUES`.
+      judge: see `of_model`.
+
+    Returns:
+      Float `[d, heads]` in [0, 1]: among all starts and values, how often the
+      answer differs from that for the unmoved code by more than `TOLERANCE` of
+      the head's values.
+    """
+    batch = split.take(np.arange(len(split)))
+    images = pipeline.fit_images(batch["image"], model.image_shape)
+    start = visualization.encode(model, images.numpy())
+    sizes = np.array(list(judge.sizes.values()))
+    allowed = np.floor(TOLERANCE * sizes)
+    plain = _answers(judge, visualization.decode(model, start))
+    moved = []
+    for entry in range(start["z"].shape[1]):
+        changed = []
+        for value in VALUES:
+            there = {name: part.copy() for name, part in start.items()}
+            there["z"][:, entry] = value
+            seen = _answers(judge, visualization.decode(model, there))
+            changed.append(np.abs(seen - plain) > allowed)
+        moved.append(np.mean(changed, axis=(0, 1)))
+    return np.stack(moved)
+
+
+def _answers(judge, images):
+    """Int `[B, heads]`."""
+    _, logits = judge(images)
+    return np.stack([np.argmax(logits[h], -1) for h in judge.sizes], axis=1)
+
+
+def union_scores(profiles, graph, places=PLACES):
+    """Whether children do what their parents do together.
+
+    The profile of a child is compared with the largest entries of its parents'
+    profiles: sum of the smaller over sum of the larger, 1 where they are equal
+    and 0 where they have nothing in common.
+
+    Args:
+      profiles: float `[d, K]`, not negative: what every latent does to every
+        factor.
+      graph: a `Structure` of d latents.
+      places: how often the graph is put on other latents, for the control.
+
+    Returns:
+      None without edges; else plain data: "overlap": {child: in [0, 1]},
+      "mean" over children, and "control": the "mean" of that over graphs whose
+      nodes stand on other latents, and "share_as_high", how many of these
+      reach the structure's own (small where the structure is meant).
+    """
+    if not graph.edges:
+        return None
+    own = _overlaps(profiles, graph)
+    linked = sorted({number for edge in graph.edges for number in edge})
+    strength = profiles.max(axis=1)
+    busy = np.flatnonzero(strength > IDLE * strength.max()) + 1
+    pool = np.union1d(busy, linked)
+    rng, means = np.random.default_rng(SEED), []
+    for _ in range(places):
+        chosen = dict(zip(linked, rng.permutation(pool), strict=False))
+        rest = iter(set(range(1, len(profiles) + 1)) - set(chosen.values()))
+        numbers = [
+            chosen[n] if n in chosen else next(rest)
+            for n in range(1, len(profiles) + 1)
+        ]
+        means.append(np.mean(_overlaps(profiles, graph.permuted(numbers))))
+    mean = float(np.mean(own))
+    names = [graph.names[child - 1] for child in graph.children()]
+    return {
+        "overlap": dict(zip(names, own, strict=True)),
+        "mean": mean,
+        "control": {
+            "mean": float(np.mean(means)),
+            "share_as_high": float(np.mean(np.array(means) >= mean - 1e-12)),
+            "places": places,
+        },
+    }
+
+
+def _overlaps(profiles, graph):
+    """Of every child's profile with the union of its parents', floats."""
+    overlaps = []
+    for child in graph.children():
+        parents = [parent - 1 for parent in graph.parents(child)]
+        union, own = profiles[parents].max(axis=0), profiles[child - 1]
+        whole = np.maximum(union, own).sum()
+        shared = np.minimum(union, own).sum()
+        overlaps.append(float(shared / whole) if whole else 0.0)
+    return overlaps
+
+
+# ---- words -------------------------------------------------------------------
+
+
+def table(scores):
+    """Lines for a terminal of what `of_model` gave, none where it gave {}."""
+    found = scores.get("structure")
+    if not found:
+        return []
+    own = found["reencoded"]
+    lines = [
+        f"structure {found['edges'] or '(no edges)'}: re-encoded codes "
+        f"{own['divergence']:.3f} nats from it (independent ones "
+        f"{own['divergence_ignored']:.3f}), largest gap of a correlation "
+        f"{own['largest_gap']:.3f}; {own['samples']:,} prior samples"
+    ]
+    for edge, (value, expected) in own["edges"].items():
+        lines.append(
+            f"  {edge}: correlation {value:.3f}, wanted {expected:.3f}"
+        )
+    if "information" in found:
+        shares = found["information"]["shares"]
+        total = len(next(iter(shares.values())))
+        lines.append(
+            f"factors found (a code holds more than {FOUND:.0%} of it): "
+            f"{found['information']['factors_found']} of {total}"
+        )
+    for name, words in (
+        ("information", "knows of the factors what its parents know"),
+        ("traversals", "moves what its parents move"),
+    ):
+        children = found.get(name, {}).get("children")
+        if children:
+            control = children["control"]
+            high = f"{control['share_as_high']:.1%} of them as high"
+            lines.append(
+                f"a child {words}: {children['mean']:.3f}, on other latents "
+                f"{control['mean']:.3f} ({high})"
+            )
+    return lines
