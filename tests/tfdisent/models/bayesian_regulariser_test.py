@@ -72,11 +72,11 @@ def test_a_trained_critic_finds_the_divergence(follows, exact):
         return penalty.value
 
     values = []
-    for number in range(300):
+    for number in range(500):
         other = normals(256, [1, number])
         reencoded = D.sample(other) if follows else other
         values.append(step(normals(256, [0, number]), reencoded).numpy())
-    np.testing.assert_allclose(np.mean(values[-50:]), exact, atol=0.15)
+    np.testing.assert_allclose(np.mean(values[-50:]), exact, atol=0.25)
 
 
 def test_targets_of_pairs_stay_near_what_z_makes_of_them():

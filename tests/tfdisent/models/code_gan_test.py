@@ -57,7 +57,7 @@ def sides(stack, kind, shape):
     for block in stack.blocks:
         shape = block.compute_output_shape(shape)
         if type(block).__name__ == kind:
-            found.append(shape[1:])
+            found.append(tuple(shape[1:]))
     return found
 
 
