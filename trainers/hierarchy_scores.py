@@ -264,9 +264,11 @@ def baseline_codes(method, level, model, train_split, splits, paths, steps):
     )
     for batch in batches.take(steps):
         step(batch)
+    encode = tf.function(
+        network.encode, jit_compile=False, reduce_retracing=True
+    )
     return tuple(
-        train.encode_split(network.encode, split, model.image_shape)
-        for split in splits
+        train.encode_split(encode, split, model.image_shape) for split in splits
     )
 
 
