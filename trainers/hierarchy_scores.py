@@ -87,7 +87,8 @@ def classification(model, split, paths, parents, judge=None, generated=15_000):
       paths: int `[leaves, L - 1]`.
       parents: for every level, int `[K_l]`.
       judge: images `[B, H, W, C]` -> logits `[B, leaves]`, or None.
-      generated: recombined images at most, all subsets together.
+      generated: recombined images, all subsets together, after which no
+        further batch of test images is recombined.
 
     Returns:
       {"own" and, with a judge, "independent": {"test" and "generated":
