@@ -87,7 +87,8 @@ def classification(model, split, paths, parents, judge=None, generated=15_000):
       paths: int `[leaves, L - 1]`.
       parents: for every level, int `[K_l]`.
       judge: images `[B, H, W, C]` -> logits `[B, leaves]`, or None.
-      generated: recombined images at most, all subsets together.
+      generated: recombined images, all subsets together, after which no
+        further batch of test images is recombined.
 
     Returns:
       {"own" and, with a judge, "independent": {"test" and "generated":
@@ -264,9 +265,11 @@ def baseline_codes(method, level, model, train_split, splits, paths, steps):
     )
     for batch in batches.take(steps):
         step(batch)
+    encode = tf.function(
+        network.encode, jit_compile=False, reduce_retracing=True
+    )
     return tuple(
-        train.encode_split(network.encode, split, model.image_shape)
-        for split in splits
+        train.encode_split(encode, split, model.image_shape) for split in splits
     )
 
 

@@ -186,3 +186,59 @@ def test_the_rivals_stand_in_the_same_table(name, tmp_path):
     rows = scores["few_shot"]["5-way 1-shot"]
     assert set(rows) == {name, "nearest neighbour on pixels"}
     assert not (tmp_path / "run/images").exists()
+
+
+def test_a_folder_of_categories_becomes_a_scored_hierarchy(
+    tmp_path, monkeypatch
+):
+    from PIL import Image
+
+    from tfdisent import visualization
+
+    rng = np.random.default_rng(0)
+    for leaf in ("a/1", "a/2", "a/3", "b/1", "b/2"):
+        folder = tmp_path / "images" / leaf
+        folder.mkdir(parents=True)
+        for number in range(8):
+            pixels = rng.integers(0, 256, (16, 16), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    # Tested elsewhere, and slow.
+    monkeypatch.setattr(
+        visualization, "tsne", lambda codes, labels, title: np.zeros((4, 4, 3))
+    )
+    monkeypatch.setattr(
+        visualization, "traversal_frames", visualization.traversal
+    )
+    config = configuration.build(
+        "hdn",
+        f"folder:{tmp_path / 'images'}",
+        settings=[
+            "image_size=16",
+            "grey=yes",
+            "filters=2",
+            "style_dim=2",
+            "batch_size=4",
+            "steps=2",
+            "held_out=a/2",
+            "eval_images=20",
+            "baseline_steps=0",
+        ],
+    )
+    workdir = tmp_path / "run"
+    text = job.run(config, workdir, strategy="single")
+    stored = json.loads((workdir / "config.json").read_text())
+    assert stored["config"]["tree"] == [2, 2, 2]
+    scores = json.loads((workdir / "metrics.json").read_text())["hierarchy"]
+    own = scores["classification"]["own"]
+    assert set(own["generated"]) == {"level2", "level3"}
+    assert set(scores["retrieval"]["real"]) == {"HDN", "pixels"}
+    assert scores["protocol"]["levels"][1] == ["a/1", "a/3", "b/1", "b/2"]
+    assert scores["protocol"]["held_out"] == "a/2"
+    if "a/2" in scores["unseen"]:  # The test split may lack it.
+        assert len(scores["unseen"]["a/2"]["parent_accuracy"]) == 1
+    assert "accuracy among siblings" in text
+    names = {p.name for p in (workdir / "images").iterdir()}
+    assert {"tree.png", "levels.png", "retrieval.png"} <= names
+    # The same line again finds the run finished, tree and all.
+    again = job.run(config, workdir, strategy="single")
+    assert "accuracy among siblings" in again

@@ -213,6 +213,7 @@ def test_fashion_mnist_in_the_papers_form(tfds_dir):
     assert len(arranged.splits["unseen"]) == 1_000
 
 
+@pytest.mark.slow
 def test_omniglot_by_alphabet(tfds_dir):
     dataset = data.load("omniglot", tfds_dir, size=8, hierarchy="alphabet")
     tree = Tree(dataset.hierarchy)
