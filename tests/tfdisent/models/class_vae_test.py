@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -264,36 +263,3 @@ def test_other_sizes_and_inputs_are_refused():
         make(image_shape=(32, 32, 1))
     with pytest.raises(ValueError, match="Received: y"):
         make(step2_input="y")
-
-
-def test_it_tells_classes_from_what_they_share():
-    """Bars: their side is the class, how bright they are is not."""
-    keras.utils.set_random_seed(0)
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, 2, 128).astype(np.int32)
-    bright = rng.uniform(0.2, 1.0, 128).astype(np.float32)
-    image = np.zeros((128, 28, 28, 1), np.float32)
-    image[label == 0, :, :14] = 1.0
-    image[label == 1, :, 14:] = 1.0
-    image *= bright[:, None, None, None]
-    model = make(
-        num_classes=2,
-        latent_dim=2,
-        beta=1.0,
-        # So dear that brightness has to go into `generic`.
-        gamma=1e3,
-        capacity_generic=0.0,
-        capacity_specific=0.0,
-        step2_input="z",
-        learning_rate=3e-3,
-    )
-    model.compile()
-    batch = {"image": tf.constant(image), "label": tf.constant(label)}
-    step = tf.function(model.train_step, jit_compile=False)
-    for _ in range(100):
-        step(batch)
-    generic = model.encode(**batch)["generic"].numpy()
-    by_brightness = np.abs(np.corrcoef(generic.T, bright)[-1, :2]).max()
-    by_class = np.abs(np.corrcoef(generic.T, label)[-1, :2]).max()
-    assert by_brightness > 0.8
-    assert by_class < 0.3
