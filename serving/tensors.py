@@ -27,6 +27,9 @@ FIELDS = {
 }
 # A few bytes can claim a tensor of any size, since the last value is repeated.
 MAX_TENSOR_BYTES = 2**28
+# What an entry of an array of strings takes at least, and what smaller types
+# are counted as: reading them takes wider ones on the way.
+POINTER = 8
 
 
 def read_inputs(signature, inputs):
@@ -96,7 +99,7 @@ def from_proto(proto):
         if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
             raise ValueError("its shape is not fully known")
         size = math.prod(shape)
-        if size * dtype.size > MAX_TENSOR_BYTES:
+        if size * max(dtype.size or 0, POINTER) > MAX_TENSOR_BYTES:
             raise RequestError(
                 Code.RESOURCE_EXHAUSTED,
                 f"A tensor of shape {shape} exceeds {MAX_TENSOR_BYTES} bytes.",
@@ -123,7 +126,7 @@ def from_proto(proto):
             last = values[-1:] if len(values) else _zero(values)
             values = np.concatenate([values, np.repeat(last, missing)])
         return values.reshape(shape)
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise invalid(f"A tensor cannot be read: {error}.") from error
 
 
