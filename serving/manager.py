@@ -471,7 +471,10 @@ class Manager:
                     "loaded.",
                 )
             version.servable = Servable(model.name, number, path)
-        except RequestError as error:
+        except Exception as error:
+            if not isinstance(error, RequestError):
+                logger.exception("Loading ended unexpectedly.")
+                error = RequestError(Code.INTERNAL, repr(error))
             version.state, version.error = State.END, error
             version.files = files
             logger.warning(

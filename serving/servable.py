@@ -21,7 +21,8 @@ WARMUP_FILE = pathlib.Path("assets.extra", "tf_serving_warmup_requests")
 MAX_WARMUP_REQUESTS = 1000
 # What TensorFlow's functions put around the message of an operation.
 PREFIX = re.compile(
-    r"\A.*?(?:<stack traces unavailable>|Detected at node .*?)\n", re.DOTALL
+    r"\AGraph execution error:\s*"
+    r"(?:Detected at node [^\n]*\n)?(?:<stack traces unavailable>\n)?"
 )
 SUFFIX = re.compile(r"\s*\[Op:\w+\](?: name: \S*)?\s*\Z")
 
@@ -99,10 +100,7 @@ class Signature:
 
 def operation_message(text):
     """What an operation said, without what TensorFlow's functions add."""
-    text = SUFFIX.sub("", text)
-    if text.startswith("Graph execution error:"):
-        text = PREFIX.sub("", text)
-    return text.strip()
+    return PREFIX.sub("", SUFFIX.sub("", text)).strip()
 
 
 class Servable:
@@ -140,15 +138,24 @@ class Servable:
                 Code.UNKNOWN, f"{type(error).__name__}: {error}"
             ) from error
         self.signatures = {
-            key: Signature(
-                key,
-                {k: Spec.from_proto(v) for k, v in sorted(d.inputs.items())},
-                {k: Spec.from_proto(v) for k, v in sorted(d.outputs.items())},
-                self._loaded.signatures.get(key),
-            )
-            for key, d in self.signature_defs.items()
+            key: self._signature(key, entry)
+            for key, entry in self.signature_defs.items()
         }
         self._warm_up()
+
+    def _signature(self, name, entry):
+        function = self._loaded.signatures.get(name)
+        if function is None:
+            # The initialiser is listed too, with an output of no type.
+            return Signature(name, {}, {}, None)
+        inputs, outputs = (
+            {
+                alias: Spec.from_proto(info)
+                for alias, info in sorted(side.items())
+            }
+            for side in (entry.inputs, entry.outputs)
+        )
+        return Signature(name, inputs, outputs, function)
 
     def signature(self, name):
         """The signature of a name, the default one of "", or None."""

@@ -159,5 +159,6 @@ async def _serve(flags):
         web.should_exit = True
         await asyncio.gather(serving_web, rpc.stop(GRACE_SECONDS))
     finally:
+        web_socket.close()
         await asyncio.to_thread(batcher.close)
         await asyncio.to_thread(manager.stop)

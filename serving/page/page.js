@@ -191,9 +191,10 @@ class Model {
     return entries.slice(0, WIDEST).sort((a, b) => a - b);
   }
 
+  // What an entry is called beside the name of its part.
   entryName(part, entry) {
-    const isClass = part === "label" && this.card?.dataset?.class_names;
-    return isClass ? this.classNames[entry] : `${part}[${entry}]`;
+    const named = part === "label" && this.classNames[entry];
+    return named || String(entry);
   }
 
   async predict(signature, rows) {
@@ -557,14 +558,14 @@ function moveSliders() {
   for (const move of movers) move();
 }
 
-function slider(name, spoken, read, write) {
+function slider(name, fullName, read, write) {
   const input = element("input", { type: "range", step: "any" });
-  input.setAttribute("aria-label", spoken);
+  input.setAttribute("aria-label", fullName);
   const value = element("output");
   const row = element(
     "label",
     { className: "slider" },
-    element("span", { textContent: name, title: name }),
+    element("span", { textContent: name, title: fullName }),
     input,
     value
   );
@@ -573,7 +574,7 @@ function slider(name, spoken, read, write) {
     Object.assign(input, { min: low, max: high, value: at });
     const share = high > low ? (at - low) / (high - low) : 0;
     input.style.setProperty("--at", `${100 * share}%`);
-    value.textContent = at.toFixed(2);
+    value.textContent = at.toFixed(Math.abs(at) < 100 ? 2 : 0);
   };
   input.addEventListener("input", () => {
     write(input.valueAsNumber);
@@ -616,10 +617,9 @@ function allUnitsSlider() {
 }
 
 function entrySlider(part, entry) {
-  const name = model.entryName(part, entry);
   return slider(
-    name,
-    name,
+    model.entryName(part, entry),
+    `${part}[${entry}]`,
     () => {
       const at = code[part][entry];
       const { low, high } = model.range(part, entry);
@@ -636,11 +636,21 @@ function setEntry(part, entry, at) {
   edited.add(Array.isArray(owner) ? owner[entry] : owner);
 }
 
+// Rows below each other whose names are equally wide.
+function fillRows(list, names, rows) {
+  const longest = Math.max(0, ...names.map((name) => name.length));
+  list.style.setProperty("--name", `${Math.min(longest, 14) + 1}ch`);
+  list.replaceChildren(...rows);
+}
+
 function drawUnits() {
-  const units = Object.keys(model.units);
-  const rows = units.map(unitSlider);
-  if (units.length > 1) rows.push(allUnitsSlider());
-  find("#units").replaceChildren(...rows);
+  const names = Object.keys(model.units);
+  const rows = names.map(unitSlider);
+  if (names.length > 1) {
+    names.push("all units");
+    rows.push(allUnitsSlider());
+  }
+  fillRows(find("#units"), names, rows);
 }
 
 function drawCodes() {
@@ -648,7 +658,11 @@ function drawCodes() {
     const count = model.parts[part][0];
     const list = element("div", { className: "sliders" });
     const fill = (entries) =>
-      list.replaceChildren(...entries.map((i) => entrySlider(part, i)));
+      fillRows(
+        list,
+        entries.map((entry) => model.entryName(part, entry)),
+        entries.map((entry) => entrySlider(part, entry))
+      );
     fill(model.widest(part));
     const title = element(
       "h3",
@@ -729,7 +743,7 @@ const traverse = newestWins(
 function drawCell(part, { entry, value }, step, url) {
   const button = find(`#cell-${entry}-${step}`);
   button.dataset.value = value;
-  button.title = `${model.entryName(part, entry)} = ${number(value)}`;
+  button.title = `${part}[${entry}] = ${number(value)}`;
   button.replaceChildren(element("img", { src: url, alt: button.title }));
 }
 
@@ -750,7 +764,9 @@ function drawTraversal() {
     find("#traversal").textContent = "No part of this model is a code.";
     return;
   }
-  const rows = model.widest(traversedPart).map((entry) => {
+  const entries = model.widest(traversedPart);
+  const names = entries.map((entry) => model.entryName(traversedPart, entry));
+  const rows = entries.map((entry, row) => {
     const cells = Array.from({ length: STEPS }, (_, step) => {
       const cell = element("button", { id: `cell-${entry}-${step}` });
       cell.addEventListener("click", () => {
@@ -761,15 +777,10 @@ function drawTraversal() {
       });
       return cell;
     });
-    const name = model.entryName(traversedPart, entry);
-    return element(
-      "div",
-      { className: "strip" },
-      element("span", { textContent: name, title: name }),
-      ...cells
-    );
+    const name = element("span", { textContent: names[row] });
+    return element("div", { className: "strip" }, name, ...cells);
   });
-  find("#traversal").replaceChildren(...rows);
+  fillRows(find("#traversal"), names, rows);
 }
 
 // ---- the model card ---------------------------------------------------------

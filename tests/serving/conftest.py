@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import keras
@@ -70,12 +71,12 @@ class Zoo(tf.Module):
         self.start = tf.Variable(0.0)
 
     def _loop(self, x):
-        # Takes as long as x asks for, here about a second for a million.
+        # Takes as long as x asks for: seconds for a million.
         steps = tf.reduce_max(x)
         end = tf.while_loop(
             lambda i: i < steps, lambda i: (i + 1.0,), (self.start + 0.0,)
         )
-        return {"y": x + 0.0 * end[0]}
+        return {"y": x + (end[0] - steps)}
 
     def _positive(self, x):
         with tf.control_dependencies(
@@ -213,6 +214,8 @@ class Server:
     """
 
     def __init__(self, models, *flags):
+        # A pipe that nobody reads would stop the server when it is full.
+        self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -225,7 +228,7 @@ class Server:
                 *flags,
             ],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.log,
             text=True,
             cwd=ROOT,
             env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
@@ -234,7 +237,7 @@ class Server:
         printed += self.process.stdout.readline()
         found = PORTS.search(printed)
         if not found:
-            pytest.fail(f"no server: {self.process.communicate()}")
+            pytest.fail(f"no server: {self.printed()}")
         self.rest_port, self.grpc_port = map(int, found.groups())
 
     def request(self, method, path, body=None, headers=()):
@@ -266,7 +269,7 @@ class Server:
         )
         return status, json.loads(answer)
 
-    def wait_for(self, model, version, state="AVAILABLE", seconds=30):
+    def wait_for(self, model, version, state="AVAILABLE", seconds=120):
         """Waits until a version is in a state; returns its status."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -277,13 +280,20 @@ class Server:
             ):
                 return body["model_version_status"][0]
             time.sleep(0.05)
-        pytest.fail(f"{model} {version} is not {state}: {body}")
+        pytest.fail(
+            f"{model} {version} is not {state}: {body}; {self.printed()}"
+        )
 
     def stop(self, number=signal.SIGTERM):
         """The exit status and what was printed to stderr."""
         self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, errors
+        self.process.communicate(timeout=60)
+        return self.process.returncode, self.printed()
+
+    def printed(self):
+        """What it has logged."""
+        self.log.seek(0)
+        return self.log.read()
 
 
 @pytest.fixture(scope="session")

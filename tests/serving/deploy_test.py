@@ -1,12 +1,14 @@
 """What deploys the real TensorFlow Serving, held to validators.
 
-No server, no Docker and no cluster runs here: these tests say that the files
-are well-formed, that they fit together and that they name what exists.
+No Docker and no cluster runs here: these tests say that the files are
+well-formed, that they fit together and that they name what exists.
 """
 
 import copy
 import pathlib
 import shlex
+import shutil
+import threading
 
 import pytest
 import yaml
@@ -107,6 +109,58 @@ def test_promotion_takes_over_from_models_config(tmp_path):
     assert dict(entry.version_labels) == {"stable": 2}
 
 
+def test_promotion_moves_a_label_of_a_running_server(
+    start, halves, tmp_path, capsys
+):
+    """The whole way, with requests to the label all the time."""
+    from export import promote
+    from trainers import command
+
+    models = tmp_path / "models"
+    for version, offset in ((1, 2), (2, 3)):
+        shutil.copytree(halves / str(offset), models / "halves" / str(version))
+
+    def promoted(*flags):
+        with pytest.raises(SystemExit) as caught:
+            command.run(
+                promote.main,
+                promote.define_flags,
+                argv=["promote", f"--models={models}", *flags],
+            )
+        assert caught.value.code is None, capsys.readouterr().err
+
+    promoted("--model=halves", "--version=1")
+    server = start(
+        models,
+        f"--model_config_file={models / promote.CONFIG_NAME}",
+        "--model_config_file_poll_wait_seconds=0.1",
+    )
+    server.wait_for("halves", 1)
+    where = f"--server=http://127.0.0.1:{server.rest_port}"
+    promoted("--model=halves", "--version=1", where)
+    answers, done = [], threading.Event()
+
+    def ask():
+        while not done.is_set():
+            answers.append(
+                server.predict("halves", {"inputs": [1]}, "/labels/stable")
+            )
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    promoted("--model=halves", "--version=2", where)
+    # The command ends when the label has moved.
+    last = server.predict("halves", {"inputs": [1]}, "/labels/stable")
+    done.set()
+    asking.join()
+    server.stop()
+    assert last == (200, {"outputs": [3.5]})
+    assert {status for status, _ in answers} == {200}
+    given = [body["outputs"][0] for _, body in answers]
+    assert given == sorted(given)
+    assert set(given) <= {2.5, 3.5} and given[0] == 2.5
+
+
 def test_batching_config():
     number = ".google.protobuf.Int64Value"
     batching_class = message(
@@ -182,7 +236,6 @@ def test_the_healthcheck_asks_for_metadata(tmp_path):
     """Its own shell line, run against a socket that answers."""
     import http.server
     import subprocess
-    import threading
 
     class Handler(http.server.BaseHTTPRequestHandler):
         status = 404

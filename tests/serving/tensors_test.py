@@ -1,5 +1,7 @@
 """TensorProto as TensorFlow fills it, and what it may claim."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,9 +15,9 @@ DTYPES = [*tensors.FIELDS, tf.float16, tf.bfloat16, tf.complex64]
 
 def example(dtype, shape):
     if dtype == tf.string:
-        values = [b"%d\xff" % n for n in range(np.prod(shape))]
+        values = [b"%d\xff" % n for n in range(math.prod(shape))]
         return np.array(values, object).reshape(shape)
-    return tf.cast(tf.reshape(tf.range(np.prod(shape)), shape), dtype).numpy()
+    return tf.cast(tf.reshape(tf.range(math.prod(shape)), shape), dtype).numpy()
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (0, 2)])
