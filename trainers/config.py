@@ -31,6 +31,8 @@ class RunConfig:
       log_every: steps between lines of progress and TensorBoard scalars.
       checkpoint_every: steps between checkpoints.
       image_every: steps between pictures; 0 draws them at the end only.
+      score_every: steps between scores of a few codes, where factors are
+        known; 0 scores at the end only.
       ways, shots, queries: of training episodes.
       jitters: jittered copies of every training image whose codes join the
         episodes of a model on a backbone.
@@ -40,6 +42,8 @@ class RunConfig:
       backbone_range: pixel range a foreign backbone works in.
       eval_episodes: unseen-class episodes of every few-shot setting.
       critic_steps: training steps of the fresh critic that scores factors.
+      judge_steps: training steps of the independent classifier that judges
+        swaps and samples, once a data set; 0 does without.
     """
 
     model: str = ""
@@ -56,6 +60,7 @@ class RunConfig:
     log_every: int = 100
     checkpoint_every: int = 500
     image_every: int = 2_000
+    score_every: int = 2_000
     ways: int = 5
     shots: int = 1
     queries: int = 1
@@ -66,6 +71,7 @@ class RunConfig:
     backbone_range: tuple[float, ...] = (0.0, 1.0)
     eval_episodes: int = 10_000
     critic_steps: int = 1_500
+    judge_steps: int = 4_000
 
 
 @dataclasses.dataclass(frozen=True)

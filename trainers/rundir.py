@@ -15,9 +15,22 @@ from tfdisent.errors import InputError
 from tfdisent.models.backbone import SavedModelBackbone
 from trainers import config as configuration
 
-PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-probability")
+PACKAGES = (
+    "keras",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "tensorflow",
+    "tensorflow-probability",
+)
 # Not part of what a run is: where it stops and how it reports.
-FREE_FIELDS = ("steps", "log_every", "checkpoint_every", "image_every")
+FREE_FIELDS = (
+    "steps",
+    "log_every",
+    "checkpoint_every",
+    "image_every",
+    "score_every",
+)
 KEPT_CHECKPOINTS = 2
 # What TensorFlow raises for checkpoints that are cut short, overwritten or of
 # another model.

@@ -72,6 +72,9 @@ class BetaVAE(base.PartsModel):
     def decode(self, z):
         return tf.sigmoid(self.decoder(z))
 
+    def log_likelihood(self, image, z):
+        return distributions.bernoulli(self.decoder(z)).log_prob(image)
+
     def sample(self, seed):
         return self.decode(noise.rowwise_normal(seed, self.latent_dim))
 
