@@ -1,30 +1,28 @@
-"""Times every score of the suite on one code table of `sprites`.
+"""Times every score of a model on one code table of `sprites`.
 
     python benchmarks/metrics.py --json
-    python benchmarks/metrics.py --codes=synthetic
+    python benchmarks/metrics.py --codes=synthetic --metrics=dci_10000
 
-By default one pass of an untrained convolutional encoder over all 737,280
-images makes the table, and is timed; with `--codes=synthetic` the table is the
+By default one pass of an untrained convolutional VAE over all 737,280 images
+makes the table, and is timed; with `--codes=synthetic` the codes are the
 factors, mixed and noisy, and there is no pass. One line a score: seconds, and
 how many images the reference protocol (disentanglement_lib) would encode for
 it. The last line: the sums, the pass beside them, and peak memory.
 """
 
 import argparse
-import functools
 import json
 import time
 
 import numpy as np
 
 from tfdisent import data
-from tfdisent import metrics
+from tfdisent import models
+from trainers import encoders
+from trainers import scores
 from trainers import train
 
 CODES = 10
-TRAIN, TEST = 10_000, 5_000
-# Rows that gradient boosting learns from by default, and all it may have.
-DCI_ROWS = {"dci": (2_000, 1_000), "dci_10000": (10_000, 5_000)}
 # Images that the reference protocol encodes for a score.
 REFERENCE = {
     "mig": 10_000,
@@ -38,96 +36,70 @@ REFERENCE = {
 
 
 def encoded(dataset):
-    """The code table of an untrained encoder, float32 `[points, 10]`."""
-    from tfdisent import models
+    """Codes of an untrained VAE and of which factors they are.
 
+    Returns:
+      `(means [points, 10], stddevs [points, 10], factors [points, K])`.
+    """
     shape = dataset.image_shape
     model = models.get("beta_vae")(image_shape=shape, latent_dim=CODES)
-    return train.encode_split(
-        lambda images: model.encode(images)["z"],
-        dataset.splits["train"],
-        shape,
-        train.counter("encoding"),
-    )
+    rows = {"model": encoders.of_model(model)}
+    report = train.counter("encoding")
+    tables, factors = encoders.encode(rows, dataset.grid, report)
+    return *tables["model"], factors
 
 
 def synthetic(dataset):
-    """A mixed and noisy code table, float32 `[points, 10]`."""
+    """Mixed and noisy codes; returns what `encoded` does."""
     sizes = dataset.factor_sizes
     rng = np.random.default_rng(0)
     points = np.indices(sizes).reshape(len(sizes), -1).T
     standard = (points - points.mean(axis=0)) / points.std(axis=0)
     mixing = rng.normal(size=(len(sizes), CODES)) ** 3
     noise = 0.3 * rng.standard_normal((len(points), CODES), np.float32)
-    return (standard @ mixing).astype(np.float32) + noise
+    means = (standard @ mixing).astype(np.float32) + noise
+    return means, np.full_like(means, 0.3), points
 
 
-def suite(table, sizes):
-    """{score: a function that computes it} on one code table."""
-    rng = np.random.default_rng(0)
-    rows = rng.permutation(len(table))[: TRAIN + TEST]
-    factors = np.stack(np.unravel_index(rows, sizes), axis=1)
-    codes = table[rows]
-    first = factors[:TRAIN], codes[:TRAIN]
-    whole = table, sizes
-
-    def split(train_rows, test_rows):
-        test = slice(TRAIN, TRAIN + test_rows)
-        return (
-            factors[:train_rows],
-            codes[:train_rows],
-            factors[test],
-            codes[test],
-        )
-
-    halves = split(TRAIN, TEST)
-    given = {
-        "mig": first,
-        "mig_sup": first,
-        "modularity": first,
-        "irs": first,
-        "total_correlation": first[1:],
-        "factor_vae_score": whole,
-        "beta_vae_score": whole,
-        "sap": halves,
-        "explicitness": halves,
-    }
-    scores = {
-        name: functools.partial(metrics.METRICS[name], *arrays)
-        for name, arrays in given.items()
-    }
-    for name, counts in DCI_ROWS.items():
-        scores[name] = functools.partial(metrics.dci, *split(*counts))
-    return scores
-
-
-def measure(source, wanted):
-    """Yields the figures of every score, then those of the suite."""
+def measure(source, names):
+    """Yields the figures of every score, then those of all together."""
     dataset = data.load("sprites")
     start = time.perf_counter()
-    table = {"encoder": encoded, "synthetic": synthetic}[source](dataset)
+    make = {"encoder": encoded, "synthetic": synthetic}[source]
+    means, stddevs, factors = make(dataset)
     encoding = time.perf_counter() - start
+    fit, test = scores.split_rows(len(means))
+    codes = scores.Codes(
+        factors=factors,
+        means=means,
+        stddevs=stddevs,
+        factor_names=dataset.factor_names,
+        code_names=tuple(f"z[{i}]" for i in range(CODES)),
+        groups=(CODES,),
+        grid_sizes=dataset.factor_sizes,
+        train=fit,
+        test=test,
+    )
     total = 0.0
-    for name, score in suite(table, dataset.factor_sizes).items():
-        if name not in wanted:
-            continue
+    for name in names:
         start, cpu = time.perf_counter(), time.process_time()
-        value = score()
+        found, _ = scores.score_rows({"model": codes}, [name])
         seconds = time.perf_counter() - start
         total += seconds
+        values = found["rows"]["model"]
         yield {
             "score": name,
-            "value": np.round(value, 4).tolist(),
             "seconds": round(seconds, 2),
             "cpu_seconds": round(time.process_time() - cpu, 2),
             "reference_images": REFERENCE.get(name, 0),
+            "values": {n: round(value, 4) for n, value in values.items()},
         }
-    figures = {"score": "suite", "seconds": round(total, 2)}
+    figures = {"score": "all", "seconds": round(total, 2)}
     if source == "encoder":
         figures["pass_seconds"] = round(encoding, 2)
     yield figures | {
-        "images": len(table),
-        "reference_images": sum(REFERENCE.get(name, 0) for name in wanted),
+        "images": len(means),
+        "reference_images": sum(REFERENCE.get(name, 0) for name in names),
         "peak_memory_mb": round(train.peak_memory() / 1e6),
     }
 
@@ -138,14 +110,14 @@ def main():
         "--codes", choices=["encoder", "synthetic"], default="encoder"
     )
     parser.add_argument(
-        "--scores",
-        help="names, dci_10000 among them; by default all but that one",
+        "--metrics", help="as trainers.evaluate takes them; the usual ones"
     )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    usual = [*metrics.METRICS]
-    wanted = arguments.scores.split(",") if arguments.scores else usual
-    for figures in measure(arguments.codes, wanted):
+    names = [name for name, score in scores.SCORES.items() if score.usual]
+    if arguments.metrics:
+        names = scores.parse_names(arguments.metrics.split(","))
+    for figures in measure(arguments.codes, names):
         if arguments.json:
             print(json.dumps(figures), flush=True)
         else:

@@ -193,6 +193,8 @@ def check_model(model, batch=None):
     _check_swap(model, owner, first, second)
     if model.posterior is not None:
         _check_posterior(model, first)
+    if model.log_likelihood is not None:
+        _check_likelihood(model, first)
     if model.sample is not None:
         _check_sample(model)
     _check_graph(model, first)
@@ -340,6 +342,20 @@ def _check_posterior(model, inputs):
         _require_close(
             distribution.mean(), parts[name], f"the mean of posterior {name!r}"
         )
+
+
+def _check_likelihood(model, inputs):
+    _require(
+        model.posterior is not None,
+        "log_likelihood without a posterior: there is no ELBO",
+    )
+    nats = model.log_likelihood(inputs[0], **model.encode(*inputs))
+    _require(
+        nats.dtype == tf.float32 and tuple(nats.shape) == (len(inputs[0]),),
+        f"log_likelihood is {nats.dtype.name} {tuple(nats.shape)}, expected "
+        f"float32 {(len(inputs[0]),)}",
+    )
+    _require(np.all(np.isfinite(nats)), "log_likelihood is not finite")
 
 
 def _check_sample(model):

@@ -48,6 +48,8 @@ TSNE_LEAST = 4
 DEAD = 0.01
 # A bar of mutual information at its longest, and its colour.
 BAR, GREEN = 120, (60, 150, 70)
+# Codes of a matrix; more would be a blur.
+MATRIX_ROWS = 40
 
 # ---- arrays ------------------------------------------------------------------
 
@@ -786,6 +788,13 @@ def _bar(name, nats, limit, height):
     return place(beneath, height, width, across=1)
 
 
+def png(picture):
+    """A picture as a PNG file: uint8 `[H, W, 3]` -> bytes."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
 def animation(frames, milliseconds=90):
     """Frames as an endless GIF.
 
@@ -1225,8 +1234,7 @@ def tsne(codes, labels, title="", side=480):
     axes.set(title=title, xticks=[], yticks=[])
     axes.spines[:].set_color("0.8")
     axes.margins(0.06)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return _drawn(canvas)
 
 
 def tsne_of_parts(codes, labels):
@@ -1411,3 +1419,92 @@ def retrieved(queries, found):
             rows.append(beside(cells, PADDING))
         columns.append(stack([text(name), *rows]))
     return framed(beside(columns, 2 * GAP))
+
+
+# ---- scores ------------------------------------------------------------------
+
+
+def matrix(values, rows, columns, title=""):
+    """A matrix of shares as a table of coloured cells with their numbers.
+
+    Args:
+      values: float `[D, K]`, 0 to 1 for the whole range of colours.
+      rows, columns: D and K names.
+      title: written above.
+
+    Returns:
+      uint8 `[H', W', 3]`; of more than 40 rows the 40 with the largest entries.
+    """
+    values = np.asarray(values, np.float64)
+    rows = np.asarray(rows)
+    if len(values) > MATRIX_ROWS:
+        widest = np.argsort(-values.max(axis=1), kind="stable")[:MATRIX_ROWS]
+        widest = np.sort(widest)
+        title = f"{title}, {MATRIX_ROWS} of {len(values)} codes"
+        values, rows = values[widest], rows[widest]
+    size = 2.2 + 0.9 * len(columns), 1.5 + 0.3 * len(values)
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=25, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0, labelsize=9)
+    axes.spines[:].set_visible(False)
+    # Over the names of the rows, too: titles are wider than few columns.
+    figure.suptitle(title, fontsize=10)
+    for (row, column), value in np.ndenumerate(values):
+        axes.text(
+            column,
+            row,
+            f"{value:.2f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if value > 0.5 else "0.25",
+        )
+    return _drawn(canvas)
+
+
+def scatter(groups, across, up, title="", side=420):
+    """Points with a word beside each, a colour and a line a group.
+
+    Args:
+      groups: {group: list of (x, y, word)}, in the order of the line.
+      across, up: names of the axes.
+      title: written above.
+      side: of the picture, in pixels.
+
+    Returns:
+      uint8 `[side, side, 3]`.
+    """
+    figure = Figure(figsize=(side / 100,) * 2, dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    colours, marks = colormaps["tab10"], "osD^vP*X<>"
+    for number, (group, points) in enumerate(groups.items()):
+        x, y, words = zip(*points, strict=True)
+        style = {"color": colours(number % 10), "marker": marks[number % 10]}
+        axes.plot(x, y, label=group, linewidth=0.8, markersize=6, **style)
+        for place, word in zip(zip(x, y, strict=True), words, strict=True):
+            axes.annotate(
+                word,
+                place,
+                xytext=(5, 5),
+                textcoords="offset points",
+                fontsize=7,
+                color="0.3",
+            )
+    axes.set(xlabel=across, ylabel=up)
+    axes.set_title(title, fontsize=10)
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(0.12)
+    axes.legend(fontsize=7, frameon=False)
+    return _drawn(canvas)
+
+
+def _drawn(canvas):
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,19 +1,19 @@
-"""Pictures of a run: the same in TensorBoard and as PNG files."""
+"""Pictures of a run, in TensorBoard and as PNG files, and its scores."""
 
 import contextlib
-import io
 import json
 import pathlib
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from tfdisent import visualization
 from tfdisent.data import pipeline
 from tfdisent.errors import InputError
 from tfdisent.metrics.mutual_information import information_overlap
+from trainers import encoders
 from trainers import rundir
+from trainers import scores
 
 # Images that stand in the pictures, and those that tell a code's spread.
 SHOWN, SPREAD = 20, 500
@@ -27,6 +27,8 @@ SAMPLE_SEED = 0
 PRIOR_SPAN = 2.5
 # Images and draws of the estimates of I(x; z): their log bounds them.
 INFORMATION_IMAGES, INFORMATION_SAMPLES = 50_000, 10_000
+# Images whose codes are scored now and then.
+SCORED = 2_000
 
 
 class Pictures:
@@ -55,10 +57,8 @@ class Pictures:
             self._store(f"{name}.gif", visualization.animation(picture))
             return
         tf.summary.image(name, picture[None], step=step)
-        stream = io.BytesIO()
-        Image.fromarray(picture).save(stream, "PNG")
         for file in (f"{name}-{step}.png", f"{name}.png"):
-            self._store(file, stream.getvalue())
+            self._store(file, visualization.png(picture))
 
     def _store(self, name, content):
         try:
@@ -143,6 +143,53 @@ def stage_events(model, split, workdir, ends):
                 f"information/{name.replace(' ', '_')}", value, step
             )
         rundir.write_json(path, known | {str(step): information})
+
+    return event
+
+
+def score_event(model, dataset, report=print):
+    """The event that scores a model's codes against known factors, cheaply.
+
+    Args:
+      model: a `PartsModel`.
+      dataset: a `Dataset` with factors; a fixed few of its images are encoded.
+      report: called with a line of scores.
+
+    Returns:
+      `event(step)`, as `train.fit` takes it: `scores.CHEAP` and the number of
+      alive codes go to TensorBoard. None where no part is a code.
+    """
+    encoder = encoders.of_model(model)
+    if encoder is None:
+        return None
+    split = dataset.grid or dataset.splits["train"]
+    chosen = np.concatenate(scores.split_rows(len(split)))[:SCORED]
+    split = split.subset(np.sort(chosen))
+    rows = np.arange(len(split))
+
+    def event(step):
+        tables, factors = encoders.encode({"model": encoder}, split)
+        means, stddevs = tables["model"]
+        codes = scores.Codes(
+            factors=factors,
+            means=means,
+            stddevs=stddevs,
+            factor_names=dataset.factor_names,
+            code_names=encoder.names,
+            groups=tuple(encoder.parts.values()),
+            grid_sizes=None,
+            train=rows,
+            test=rows[:0],
+        )
+        found, _ = scores.score_rows({"model": codes}, scores.CHEAP)
+        values = found["rows"]["model"]
+        if stddevs is not None:
+            alive = scores.alive_codes(means, stddevs, encoder.names)
+            values = values | {"alive_codes": alive["alive"]}
+        for name, value in values.items():
+            tf.summary.scalar(f"scores/{name}", value, step=step)
+        shown = "  ".join(f"{name} {v:.3g}" for name, v in values.items())
+        report(f"step {step:,}: {shown}  ({len(rows):,} images)")
 
     return event
 

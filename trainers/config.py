@@ -39,6 +39,8 @@ class RunConfig:
       traversal_steps: images of every traversal.
       traversal_span: traversals go from minus this to this; 0 takes the range
         of the codes, 2.5 from the prior.
+      score_every: steps between scores of a few codes, where factors are
+        known; 0 scores at the end only.
       ways, shots, queries: of training episodes.
       jitters: jittered copies of every training image whose codes join the
         episodes of a model on a backbone.
@@ -54,6 +56,8 @@ class RunConfig:
       baseline_steps: training steps of every hashing network that retrieval
         by a hierarchy stands beside, and half those of the independent
         classifier; 0 leaves both out.
+      judge_steps: training steps of the independent classifier that judges
+        swaps and samples, once a data set; 0 does without.
 
     Class attributes:
       passed: those of these fields that the model's constructor takes, too.
@@ -81,6 +85,7 @@ class RunConfig:
     image_every: int = 2_000
     traversal_steps: int = 9
     traversal_span: float = 0.0
+    score_every: int = 2_000
     ways: int = 5
     shots: int = 1
     queries: int = 1
@@ -93,6 +98,7 @@ class RunConfig:
     eval_images: int = 10_000
     critic_steps: int = 1_500
     baseline_steps: int = 2_000
+    judge_steps: int = 4_000
 
 
 @dataclasses.dataclass(frozen=True)

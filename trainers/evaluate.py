@@ -1,459 +1,744 @@
 """Scores of a trained model, each with its protocol.
 
-    python -m trainers.evaluate --run=runs/fden-omniglot-0
+    python -m trainers.evaluate --run=runs/beta_vae-sprites-0
+    python -m trainers.evaluate --run=RUN --metrics=mig,dci_10000
+    python -m trainers.evaluate --run=RUN --dataset=dsprites
+    python -m trainers.evaluate --model=SAVED_MODEL --dataset=sprites
+    python -m trainers.evaluate --codes=codes.npz
 
-Few-shot models are scored on episodes of unseen classes, beside what needs no
-training at all on the same episodes; every model by its losses on held-out
-images. Results go to `metrics.json` of the run.
+Every model is scored by its losses on held-out images. Where factors are
+known, one pass over the images gives the codes that all scores are computed
+from, with an untrained encoder and the pixels' principal components beside
+them. Few-shot models are scored on episodes of unseen classes. Results go to
+`metrics.json` of the run and to `images/`, the codes to `codes.npz`; of a
+SavedModel or an .npz (`factors` [N, K], `codes` [N, D], optional `stddevs`,
+`factor_names`) they are printed, and kept where --output says.
 """
 
-import functools
+import dataclasses
+import io
 import json
 import pathlib
 
 import numpy as np
-import tensorflow as tf
 
-from tfdisent.data import pipeline
-from tfdisent.data.episodes import EpisodeSampler
 from tfdisent.errors import InputError
-from tfdisent.metrics.few_shot import few_shot_accuracy
-from tfdisent.metrics.few_shot import paired_difference
-from tfdisent.metrics.linear_probe import linear_probe
-from tfdisent.models import few_shot
 from trainers import command
-from trainers import hierarchy_scores
-from trainers import label_scores
-from trainers import rundir
-from trainers import structure_scores
-from trainers import train
-from trainers.critic import held_out_bound
+from trainers import scores as code_scores
 
-# Ways and shots of the settings in seed 002, table 1.
-SETTINGS = {
-    "5-way 1-shot": (5, 1),
-    "5-way 5-shot": (5, 5),
-    "20-way 1-shot": (20, 1),
-}
-EPISODE_SEED = 1_000_003  # Apart from every training seed in use.
-EPISODES_A_BATCH = 100
-# Episodes of the paper's own evaluation, reported beside ours.
-PAPER_EPISODES = 1_000
-# Classes of the linear probe: enough to be hard, few enough to be quick.
-PROBE_CLASSES = 100
 # Held-out images on which losses and image errors are averaged.
 LOSS_IMAGES = 10_000
+# Images of the likelihood's bounds, each decoded 64 times.
+BOUND_IMAGES = 500
+# Beside the scores of codes, what else --metrics can name.
+OTHERS = ("losses", "bounds", "swaps", "samples")
+UNTRAINED, PCA = "untrained encoder", "PCA"
 
 
-def correct_answers(classify, items, labels, ways, shots, episodes):
-    """Which episodes a classifier gets right.
-
-    Args:
-      classify: `(support [E, C, K, ...], query [E, 1, ...])` -> logits
-        `[E, 1, C]`.
-      items: float32 `[N, ...]`, what episodes are drawn from.
-      labels: int `[N]`.
-      ways, shots: of the episodes.
-      episodes: how many, one query each.
-
-    Returns:
-      bool `[episodes]`; the same episodes for every classifier and item.
-    """
-    sampler = EpisodeSampler(labels, ways, shots, seed=EPISODE_SEED)
-    step = tf.function(classify, jit_compile=False, reduce_retracing=True)
-    correct = []
-    for number in range(-(-episodes // EPISODES_A_BATCH)):
-        drawn = sampler.sample(number, EPISODES_A_BATCH)
-        logits = step(
-            tf.constant(items[drawn["support"]]),
-            tf.constant(items[drawn["query"]]),
-        )
-        correct.append(np.argmax(logits, axis=-1) == drawn["target"])
-    return np.concatenate(correct)[:episodes, 0]
+# ---- runs --------------------------------------------------------------------
 
 
-def possible_settings(labels):
-    """The entries of `SETTINGS` that this many classes and images allow."""
-    counts = np.unique(labels, return_counts=True)[1]
-    return {
-        name: (ways, shots)
-        for name, (ways, shots) in SETTINGS.items()
-        if len(counts) >= ways and counts.min() > shots
-    }
-
-
-def few_shot_scores(rows, labels, episodes):
-    """Accuracy of several classifiers on the same unseen-class episodes.
-
-    Args:
-      rows: {name: `(classify, items)`}; the first is compared with the rest.
-      labels: int `[N]`.
-      episodes: per setting.
-
-    Returns:
-      {setting: {row: {"mean", "low", "high", "mean_1000", and, but for the
-      first, "difference" with its interval}}}, accuracies in [0, 1].
-    """
-    scores = {}
-    for setting, (ways, shots) in possible_settings(labels).items():
-        answers = {
-            name: correct_answers(
-                classify, items, labels, ways, shots, episodes
-            )
-            for name, (classify, items) in rows.items()
-        }
-        first = next(iter(answers.values()))
-        scores[setting] = {}
-        for name, correct in answers.items():
-            row = few_shot_accuracy(correct)._asdict()
-            row["mean_1000"] = float(np.mean(correct[:PAPER_EPISODES]))
-            if correct is not first:
-                row["difference"] = paired_difference(first, correct)._asdict()
-            scores[setting][name] = row
-    return scores
-
-
-def probe_scores(parts, labels, seed=0):
-    """Linear-probe accuracy of the class from every code part.
-
-    Half the images of each of `PROBE_CLASSES` seeded classes train a logistic
-    regression, the other half are scored.
-
-    Args:
-      parts: {part: float32 `[N, n]`}.
-      labels: int `[N]`.
-      seed: of the choice of classes and halves.
-
-    Returns:
-      {part: accuracy} with "chance", "classes" and "images".
-    """
-    rng = np.random.default_rng(seed)
-    classes = np.unique(labels)
-    classes = rng.permutation(classes)[:PROBE_CLASSES]
-    train_rows, test_rows = [], []
-    for c in classes:
-        rows = rng.permutation(np.flatnonzero(labels == c))
-        train_rows.append(rows[: len(rows) // 2])
-        test_rows.append(rows[len(rows) // 2 :])
-    train_rows = np.concatenate(train_rows)
-    test_rows = np.concatenate(test_rows)
-    scores = {
-        part: linear_probe(
-            codes[train_rows],
-            labels[train_rows],
-            codes[test_rows],
-            labels[test_rows],
-        )
-        for part, codes in parts.items()
-    }
-    return scores | {
-        "chance": 1 / len(classes),
-        "classes": len(classes),
-        "images": len(test_rows),
-    }
-
-
-def plug_in_errors(model, codes, split, image_shape):
-    """What plugging in costs: errors of z and of images, with and without.
-
-    Args:
-      model: an FDEN.
-      codes: float32 `[N, Dim]` of the split.
-      split: the images themselves.
-      image_shape: the model's.
-
-    Returns:
-      {"z_relative": ||z~ - z||^2 / ||z - mean||^2, "image_backbone",
-      "image_plugged_in": mean squared pixel errors of dec(z) and dec(z~)}.
-    """
-    some = np.linspace(0, len(split) - 1, min(len(split), LOSS_IMAGES))
-    some = np.unique(some.astype(np.int64))
-
-    @tf.function(jit_compile=False, reduce_retracing=True)
-    def errors(image, z):
-        restored = model.entangle(*model.disentangle(z))
-        return (
-            tf.reduce_sum(tf.square(restored - z), axis=-1),
-            tf.reduce_sum(tf.square(z - model.code_mean), axis=-1),
-            tf.reduce_mean(tf.square(model.decode_codes(z) - image), [1, 2, 3]),
-            tf.reduce_mean(
-                tf.square(model.decode_codes(restored) - image), [1, 2, 3]
-            ),
-        )
-
-    sums, done = np.zeros(4), 0
-    for batch in pipeline.in_order(split.subset(some), image_shape):
-        count = len(batch["image"])
-        z = codes[some[done : done + count]]
-        sums += [float(tf.reduce_sum(e)) for e in errors(batch["image"], z)]
-        done += count
-    return {
-        "z_relative": sums[0] / sums[1],
-        "image_backbone": sums[2] / done,
-        "image_plugged_in": sums[3] / done,
-        "images": done,
-    }
-
-
-def baseline_rows(codes, pixels, untrained_codes, mean, scale):
-    """Classifiers without training, on what FDEN sees and on pixels."""
-    standard = (codes - mean) / scale
-    cosine = {"distance": "cosine"}
-    nearest, prototypes = few_shot.nearest_neighbour, few_shot.prototypes
-    rows = {
-        "nearest neighbour on z": (nearest, standard),
-        "nearest neighbour on z, cosine": (
-            functools.partial(nearest, **cosine),
-            standard,
-        ),
-        "prototypes on z": (prototypes, standard),
-        "prototypes on z, cosine": (
-            functools.partial(prototypes, **cosine),
-            standard,
-        ),
-        "nearest neighbour on pixels": (nearest, pixels),
-    }
-    if untrained_codes is not None:
-        rows["nearest neighbour on an untrained backbone's z"] = (
-            nearest,
-            untrained_codes,
-        )
-    return rows
-
-
-def untrained_codes(run, split, image_shape):
-    """Codes of the backbone's network before training, or None.
-
-    A SavedModel from elsewhere cannot be had untrained.
-    """
-    directory = pathlib.Path(run) / "backbone"
-    if not (directory / "config.json").exists():
-        return None
-    config, shape = rundir.read_config(directory)
-    fresh = rundir.build_model(config, shape)
-
-    def encode(image):
-        parts = fresh.encode(image)
-        return tf.concat([parts[p] for p in fresh.parts], axis=-1)
-
-    return train.encode_split(encode, split, image_shape)
-
-
-def evaluate_factors(model, config, dataset, run):
-    """All scores of a model that splits a backbone's codes into factors.
-
-    Returns:
-      Plain data for metrics.json.
-    """
-    fit, split = train.few_shot_splits(config, dataset)
-    shape = model.image_shape
-    codes = train.Cache(pathlib.Path(run) / "cache").get(
-        config.evaluation_split,
-        lambda: train.encode_split(
-            model.codes, split, shape, train.counter("encoding unseen classes")
-        ),
-    )
-    pixels = flat_pixels(split, shape)
-    factors = factor_codes(model, codes)
-    rows = {config.model: (model.classify, factors["identity"])}
-    rows |= baseline_rows(
-        codes,
-        pixels,
-        untrained_codes(run, split, shape),
-        model.code_mean.numpy(),
-        model.code_scale.numpy(),
-    )
-    return {
-        "few_shot": few_shot_scores(rows, split.labels, config.eval_episodes),
-        "protocol": episode_protocol(config, fit, split),
-        "linear_probe": probe_scores(factors, split.labels),
-        "mutual_information": held_out_bound(
-            factors["identity"], factors["style"], config.critic_steps
-        ),
-        "plug_in": plug_in_errors(model, codes, split, shape),
-    }
-
-
-def evaluate_episodes(model, config, dataset):
-    """Scores of a model that classifies episodes of images.
-
-    Returns:
-      Plain data for metrics.json.
-    """
-    fit, split = train.few_shot_splits(config, dataset)
-    shape = model.image_shape
-    codes = train.encode_split(model.embed, split, shape)
-    rows = {
-        config.model.partition(":")[2] or config.model: (model.classify, codes),
-        "nearest neighbour on pixels": (
-            few_shot.nearest_neighbour,
-            flat_pixels(split, shape),
-        ),
-    }
-    return {
-        "few_shot": few_shot_scores(rows, split.labels, config.eval_episodes),
-        "protocol": episode_protocol(config, fit, split),
-    }
-
-
-def flat_pixels(split, shape):
-    """Every image of a split as a row, float32 `[N, H W C]`."""
-    images = [b["image"].numpy() for b in pipeline.in_order(split, shape)]
-    return np.concatenate(images).reshape(len(split), -1)
-
-
-def episode_protocol(config, fit, split):
-    """How few-shot scores were taken, for metrics.json."""
-    return {
-        "classes": f"{len(np.unique(split.labels))} unseen classes of the "
-        f"{config.evaluation_split} split; trained on "
-        f"{len(np.unique(fit.labels))}",
-        "episodes": config.eval_episodes,
-        "queries": "one an episode",
-        "episode_seed": EPISODE_SEED,
-        "interval": "95%, normal approximation over episodes",
-    }
-
-
-def factor_codes(model, codes):
-    """{"identity", "style"} of cached codes, float32 `[N, Dim]` each."""
-    step = tf.function(model.disentangle, reduce_retracing=True)
-    batches = [
-        step(codes[start : start + train.ENCODE_BATCH])
-        for start in range(0, len(codes), train.ENCODE_BATCH)
-    ]
-    identity, style = zip(*batches, strict=True)
-    return {
-        "identity": np.concatenate(identity),
-        "style": np.concatenate(style),
-    }
-
-
-def evaluate_images(model, config, dataset):
-    """Held-out losses of a model of images; plain data for metrics.json.
-
-    Where classes are known, also what its parts hold of them.
-    """
-    fit, split = train.training_splits(config, dataset, model.needs)
-    if split is None:
-        return {}
-    classes = {}
-    if label_scores.applies(model, dataset, split):
-        classes = label_scores.scores(model, dataset, fit, split)
-    some = np.linspace(0, len(split) - 1, min(len(split), LOSS_IMAGES))
-    split = split.subset(np.unique(some.astype(np.int64)))
-    step = tf.function(model.evaluate_batch, reduce_retracing=True)
-    sums, done = {}, 0
-    for batch in pipeline.in_order(split, model.image_shape):
-        count = len(batch["image"])
-        for name, value in step(batch).items():
-            sums[name] = sums.get(name, 0.0) + count * float(value)
-        done += count
-    scores = {name: total / done for name, total in sums.items()}
-    return {
-        "held_out": scores,
-        "protocol": {"images": done},
-        **classes,
-        **structure_scores.of_model(model, dataset),
-    }
-
-
-def evaluate(run, data_dir=None, dataset=None):
+def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
     """Scores a run and adds them to its metrics.json.
 
     Args:
       run: a run directory with a checkpoint.
       data_dir: where TFDS keeps prepared data.
-      dataset: the `Dataset`, loaded as the run's configuration says when
-        None.
+      dataset: the `Dataset`, or the name of another one than the run's own,
+        whose scores go to `metrics-NAME.json`; loaded as the run's
+        configuration says when None.
+      names: of `scores.SCORES` and `OTHERS`; None for the usual ones.
+      quick: do without what takes long.
 
     Returns:
       The scores.
 
     Raises:
-      InputError: no run there, or its data cannot be had.
+      InputError: no run there, its data cannot be had, or none of the scores
+        asked for exist for it.
     """
+    from trainers import few_shot_scores
+    from trainers import rundir
+    from trainers import train
+
     run = pathlib.Path(run)
     config, _ = rundir.read_config(run)
+    suffix = ""
+    if isinstance(dataset, str):
+        if dataset != config.dataset:
+            suffix = "-" + dataset.replace(":", "-").replace("/", "-")
+        config = dataclasses.replace(config, dataset=dataset)
+        dataset = None
     dataset = dataset or train.load_data(config, data_dir)
     model = rundir.load_model(run)
+    if names and {"backbone", "episodes"} & model.needs:
+        raise InputError(
+            f"--metrics={','.join(names)}: {config.model} is scored on "
+            "episodes; leave --metrics out."
+        )
     if "backbone" in model.needs:
-        scores = evaluate_factors(model, config, dataset, run)
+        scores = few_shot_scores.evaluate_factors(model, config, dataset, run)
     elif "episodes" in model.needs:
-        scores = evaluate_episodes(model, config, dataset)
+        scores = few_shot_scores.evaluate_episodes(model, config, dataset)
     else:
-        scores = evaluate_images(model, config, dataset)
-    if "hierarchy" in model.needs:
+        chosen = ("losses", *code_scores.CHEAP) if quick else names
+        scores = evaluate_images(model, config, dataset, run, chosen, suffix)
+    if "hierarchy" in model.needs and names is None:
+        from trainers import hierarchy_scores
+
         scores |= hierarchy_scores.evaluate(model, config, dataset, run)
+    if hasattr(model, "parts"):
+        scores |= judged(model, config, dataset, names)
+    if names and not quick:
+        check_asked(names, scores, dataset)
     scores["dataset"] = dataset.description
     scores["step"] = int(model.step.numpy())
     scores["seed"] = config.seed
     scores["versions"] = rundir.versions()
-    add_metrics(run, scores)
+    add_metrics(run, scores, f"metrics{suffix}.json")
     return scores
 
 
-def add_metrics(run, values):
-    """Merges values into the run's metrics.json, atomically."""
-    path = pathlib.Path(run) / "metrics.json"
+def evaluate_images(model, config, dataset, run, names=None, suffix=""):
+    """Scores of a model of images.
+
+    Args:
+      model: trained.
+      config: of the run.
+      dataset: a `Dataset`.
+      run: the run directory; codes and pictures are written to it.
+      names: see `evaluate`.
+      suffix: of the names of files.
+
+    Returns:
+      Plain data for metrics.json.
+    """
+    from trainers import encoders
+    from trainers import likelihood
+    from trainers import train
+
+    scores = {}
+    fit, test = train.training_splits(config, dataset, model.needs)
+    if test is not None and (names is None or "losses" in names):
+        scores |= losses(model, test, dataset.grid is None)
+    if not hasattr(model, "parts"):
+        return scores
+    if names is None:
+        scores |= own_scores(model, dataset, fit, test)
+    bounds = names is None or "bounds" in names
+    if bounds and model.log_likelihood is not None:
+        scores["bounds"] = likelihood.evidence_bounds(
+            model,
+            spread(fit if test is None else test, BOUND_IMAGES),
+            report=train.counter("bounds of the likelihood"),
+        ) | {"held_out": test is not None and dataset.grid is None}
+    encoder = encoders.of_model(model)
+    wanted = names and tuple(n for n in names if n not in OTHERS)
+    if encoder is None or wanted == ():
+        return scores
+    if wanted and not dataset.factor_names:
+        return scores
+    controls = {}
+    if dataset.factor_names:
+        controls[UNTRAINED] = encoders.untrained(run, fit)
+        controls[PCA] = principal_components(encoder, dataset)
+    found, pictures, sample = score_encoder(
+        {config.model: encoder} | controls, dataset, wanted
+    )
+    keep_pictures(run, pictures, int(model.step.numpy()), suffix)
+    keep_codes(pathlib.Path(run) / f"codes{suffix}.npz", sample)
+    return scores | found
+
+
+def own_scores(model, dataset, fit, test):
+    """What models of labels and of structures are asked beside.
+
+    Args:
+      model: a `PartsModel`.
+      dataset: a `Dataset`.
+      fit, test: its `Split`s; `test` may be None.
+
+    Returns:
+      Plain data for metrics.json.
+    """
+    from trainers import label_scores
+    from trainers import structure_scores
+
+    scores = structure_scores.of_model(model, dataset)
+    if test is not None and label_scores.applies(model, dataset, test):
+        scores |= label_scores.scores(model, dataset, fit, test)
+    return scores
+
+
+def judged(model, config, dataset, names=None):
+    """What an independent classifier sees in a model's swaps and samples.
+
+    Args:
+      model: a `PartsModel`.
+      config: of the run.
+      dataset: a `Dataset`; without classes and factors there is no judge.
+      names: see `evaluate`.
+
+    Returns:
+      {"swaps": `judges.swap_judge`, "samples": `judges.sample_scores`}, what
+      there is of them.
+    """
+    from trainers import judges
+
+    if not config.judge_steps:
+        return {}
+    if not (dataset.num_classes or dataset.factor_names):
+        return {}
+    settings = judges.Settings(steps=config.judge_steps)
+    options = {"settings": settings, "report": report}
+    scores = {}
+    # Of hundreds of single entries none is a unit that anybody names.
+    few = len(model.units) <= code_scores.WIDE
+    if "swaps" in names if names else few:
+        judge = judges.of_dataset(dataset, model.image_shape, **options)
+        _, images = judges.independent_splits(dataset)
+        scores["swaps"] = judges.swap_judge(model, judge, images)
+    if model.sample is not None and (not names or "samples" in names):
+        judge = judges.for_samples(dataset, model.image_shape, **options)
+        try:
+            found = judges.sample_scores(model, dataset, judge)
+        except InputError as error:
+            found = {"absent": str(error)}
+        scores["samples"] = found
+    return scores
+
+
+def losses(model, split, held_out):
+    """Mean losses and image errors of a model on a split.
+
+    Args:
+      model: a `StepModel`.
+      split: a `Split`; at most `LOSS_IMAGES` of its images are taken.
+      held_out: whether the model was not trained on it.
+
+    Returns:
+      {"held_out" or "training_images": {loss: mean}, "protocol"}; of a model
+      that reconstructs, the sum of squared pixel errors of an image is among
+      them.
+    """
+    import tensorflow as tf
+
+    from tfdisent.data import pipeline
+
+    @tf.function(jit_compile=False, reduce_retracing=True)
+    def step(batch):
+        found = dict(model.evaluate_batch(batch))
+        if getattr(model, "reconstructs", False):
+            label = (batch["label"],) if model.takes_label else ()
+            restored = model.decode(**model.encode(batch["image"], *label))
+            error = tf.square(restored - batch["image"])
+            error = tf.reduce_sum(error, axis=[1, 2, 3])
+            found["squared_error"] = tf.reduce_mean(error)
+        return found
+
+    sums, done = {}, 0
+    for batch in pipeline.in_order(
+        spread(split, LOSS_IMAGES), model.image_shape
+    ):
+        count = len(batch["image"])
+        for name, value in step(batch).items():
+            sums[name] = sums.get(name, 0.0) + count * float(value)
+        done += count
+    return {
+        "held_out" if held_out else "training_images": {
+            name: total / done for name, total in sums.items()
+        },
+        "protocol": {"images": done},
+    }
+
+
+def spread(split, most):
+    """At most so many images of a split, evenly spread over it."""
+    rows = np.linspace(0, len(split) - 1, min(len(split), most))
+    return split.subset(np.unique(rows.astype(np.int64)))
+
+
+def principal_components(encoder, dataset):
+    """As many principal components of the images as an encoder has codes."""
+    from trainers import encoders
+
+    return encoders.principal_components(
+        dataset.grid or dataset.splits["train"],
+        encoder.image_shape,
+        len(encoder.names),
+    )
+
+
+# ---- codes -------------------------------------------------------------------
+
+
+def score_encoder(rows, dataset, names=None):
+    """Codes of a data set, scored where its factors are known.
+
+    The images are the complete grid where a score needs it, else a sample
+    of it or of the training split: these scores ask how codes follow factors,
+    and the papers ask it of all images.
+
+    Args:
+      rows: {name: `encoders.Encoder`}; the first is the model, the others its
+        controls.
+      dataset: a `Dataset`.
+      names: of `scores.SCORES`; None for the usual ones.
+
+    Returns:
+      `(scores, pictures, sample)`: plain data for metrics.json, {name:
+      (matrix `[D, K]`, code names, factor names)}, and the arrays of
+      `codes.npz`.
+    """
+    from trainers import encoders
+    from trainers import train
+
+    model = next(iter(rows.values()))
+    split = dataset.grid
+    if split is None:
+        known = dataset.splits.get("test") if not dataset.factor_names else None
+        split = known or dataset.splits["train"]
+    fit, test = chosen = code_scores.split_rows(len(split))
+    whole = dataset.grid is not None and code_scores.wants_grid(
+        names, posterior=not model.no_posterior
+    )
+    if not whole:
+        split = split.subset(np.concatenate(chosen))
+        fit, test = np.split(np.arange(len(split)), [len(fit)])
+    tables, factors = encoders.encode(
+        rows, split, train.counter("encoding for the scores")
+    )
+    means, stddevs = next(iter(tables.values()))
+    sample = {"codes": means[fit], "code_names": np.array(model.names)}
+    sample["rows"] = chosen[0]
+    scores, pictures = {}, {}
+    if stddevs is not None:
+        sample["stddevs"] = stddevs[fit]
+        scores["alive"] = code_scores.alive_codes(
+            sample["codes"], sample["stddevs"], model.names
+        )
+    if not dataset.factor_names:
+        return scores, pictures, sample
+    sizes = np.array(dataset.factor_sizes)
+    # There is nothing in a factor of one value that a code could tell.
+    varied = np.flatnonzero(sizes > 1)
+    factor_names = tuple(dataset.factor_names[k] for k in varied)
+    arrays = {
+        name: code_scores.Codes(
+            factors=factors[:, varied],
+            means=means,
+            stddevs=stddevs,
+            factor_names=factor_names,
+            code_names=rows[name].names,
+            groups=tuple(rows[name].parts.values()),
+            grid_sizes=tuple(sizes[varied].tolist()) if whole else None,
+            train=fit,
+            test=test,
+        )
+        for name, (means, stddevs) in tables.items()
+    }
+    sample |= {
+        "factors": factors[fit][:, varied],
+        "factor_names": np.array(factor_names),
+    }
+    scores["disentanglement"], matrices = code_scores.score_rows(
+        arrays, names, report, model.no_posterior
+    )
+    return scores, named(matrices, arrays), sample
+
+
+def score_saved_model(
+    path, dataset, names=None, value_range=(0.0, 1.0), data_dir=None
+):
+    """Scores of any SavedModel with an `encode` signature.
+
+    An untrained encoder cannot be had of it; PCA stands beside it.
+
+    Args:
+      path: directory of the SavedModel.
+      dataset: name of a data set with known factors.
+      names: of `scores.SCORES`; None for the usual ones.
+      value_range: `(low, high)` of the pixels it takes.
+      data_dir: where TFDS keeps prepared data.
+
+    Returns:
+      `(scores, pictures)` as `score_encoder`.
+
+    Raises:
+      InputError: a model or data set that cannot be used.
+    """
+    from tfdisent import data
+    from trainers import encoders
+
+    encoder = encoders.of_saved_model(path, value_range)
+    loaded = data.load(dataset, data_dir, report=print)
+    if not loaded.factor_names:
+        raise InputError(
+            f"Data set {dataset!r} has no known factors to score codes against."
+        )
+    rows = {str(path): encoder, PCA: principal_components(encoder, loaded)}
+    scores, pictures, _ = score_encoder(rows, loaded, names)
+    return scores | {"dataset": loaded.description}, pictures
+
+
+def score_codes(path, names=None):
+    """Scores of an .npz of codes that were made elsewhere.
+
+    Args:
+      path: a file with `factors` int `[N, K]` and `codes` float `[N, D]`, row
+        i of both from image i, in any order; optional `stddevs` `[N, D]` of
+        the posterior, `factor_names` `[K]` and `code_names` `[D]`.
+      names: of `scores.SCORES`; None for the usual ones.
+
+    Returns:
+      `(scores, pictures)` as `score_encoder`.
+
+    Raises:
+      InputError: a file or arrays that cannot be used; one line.
+    """
+    from tfdisent.data.arrays import read_npz
+    from tfdisent.data.factors import positions_on_grid
+    from tfdisent.metrics import validate
+
+    keys = ("codes", "factors", "stddevs", "factor_names", "code_names")
+    stored = read_npz(path, keys)
+    if "factors" not in stored:
+        raise InputError(f"{str(path)!r} has no array 'factors'.")
+    try:
+        factors, codes = validate.factors_and_codes(
+            stored["factors"], stored["codes"]
+        )
+        stddevs = stored.get("stddevs")
+        if stddevs is not None:
+            codes, stddevs = validate.posterior(codes, stddevs)
+    except ValueError as error:
+        raise InputError(f"{str(path)!r}: {error}") from error
+    dense = np.stack(
+        [np.unique(v, return_inverse=True)[1] for v in factors.T], axis=-1
+    )
+    sizes = tuple(int(n) for n in dense.max(axis=0) + 1)
+    order = None
+    if len(dense) == np.prod(np.array(sizes, object)):
+        order = positions_on_grid(dense, sizes)
+    if order is not None:
+        dense, codes = dense[order], codes[order]
+        stddevs = None if stddevs is None else stddevs[order]
+    train_rows, test_rows = code_scores.split_rows(len(dense))
+    rows = {
+        pathlib.Path(path).name: code_scores.Codes(
+            factors=dense,
+            means=codes,
+            stddevs=stddevs,
+            factor_names=_names(stored, "factor_names", "v", dense, path),
+            code_names=_names(stored, "code_names", "z", codes, path),
+            groups=(codes.shape[1],),
+            grid_sizes=None if order is None else sizes,
+            train=train_rows,
+            test=test_rows,
+        )
+    }
+    found, matrices = code_scores.score_rows(
+        rows, names, report, "there are no 'stddevs' in the file"
+    )
+    scores = {"disentanglement": found}
+    if stddevs is not None:
+        scores["alive"] = code_scores.alive_codes(
+            codes, stddevs, next(iter(rows.values())).code_names
+        )
+    return scores, named(matrices, rows)
+
+
+def _names(stored, key, letter, columns, path):
+    """Names of columns, as stored or made up."""
+    count = columns.shape[1]
+    names = stored.get(key, np.array([f"{letter}[{i}]" for i in range(count)]))
+    if names.shape != (count,):
+        raise InputError(
+            f"{str(path)!r}: {key} must be {count} names. Received shape "
+            f"{names.shape}."
+        )
+    return tuple(str(name) for name in names)
+
+
+def check_asked(names, scores, dataset=None):
+    """Refuses an evaluation that came to nothing.
+
+    Args:
+      names: that were asked for.
+      scores: that were found.
+      dataset: they are of, where there is one.
+
+    Raises:
+      InputError: not one score; the message says why.
+    """
+    codes = scores.get("disentanglement", {"conventions": {}, "absent": {}})
+    if codes["conventions"] or set(scores) - {"disentanglement"}:
+        return
+    reasons = [f"{name}: {why}" for name, why in codes["absent"].items()]
+    if dataset is not None and not dataset.factor_names:
+        reasons.append(f"data set {dataset.name!r} has no known factors")
+    raise InputError(
+        f"--metrics={','.join(names)}: none of them exists here "
+        f"({'; '.join(reasons) or 'the model has no such thing'})."
+    )
+
+
+def named(matrices, rows):
+    """{picture: (matrix, code names, factor names)} of the first row."""
+    first = next(iter(rows.values()))
+    return {
+        name: (matrix, first.code_names, first.factor_names)
+        for name, matrix in matrices.items()
+    }
+
+
+def report(line):
+    print(line, flush=True)
+
+
+# ---- files -------------------------------------------------------------------
+
+
+def add_metrics(run, values, name="metrics.json"):
+    """Merges values into a run's metrics.json, atomically.
+
+    Scores of codes join those of the same step that are already there.
+    """
+    from trainers import rundir
+
+    path = pathlib.Path(run) / name
     stored = {}
     if path.exists():
         stored = json.loads(path.read_text(encoding="utf-8"))
+    if "disentanglement" in values and stored.get("step") == values.get("step"):
+        values = values | {
+            "disentanglement": _joined(
+                stored.get("disentanglement"), values["disentanglement"]
+            )
+        }
     rundir.write_json(path, stored | values)
+
+
+def _joined(old, new):
+    """Scores of codes of one step, from two evaluations."""
+    if old is None or any(
+        old["protocol"][key] != new["protocol"][key]
+        for key in ("factors", "codes", "train_rows", "test_rows", "seed")
+    ):
+        return new
+    rows = {
+        row: old["rows"].get(row, {}) | values
+        for row, values in new["rows"].items()
+    }
+    computed = [*dict.fromkeys(old["computed"] + new["computed"])]
+    absent = old["absent"] | new["absent"]
+    return new | {
+        "rows": rows,
+        "computed": computed,
+        "conventions": old["conventions"] | new["conventions"],
+        "absent": {n: w for n, w in absent.items() if n not in computed},
+    }
+
+
+def keep_pictures(folder, pictures, step=0, suffix=""):
+    """Draws matrices into `images/` of a folder and into TensorBoard."""
+    if not pictures:
+        return
+    import tensorflow as tf
+
+    from tfdisent import visualization
+    from trainers import callbacks
+
+    written = callbacks.Pictures(folder)
+    logs = tf.summary.create_file_writer(str(pathlib.Path(folder) / "logs"))
+    with logs.as_default(step=step):
+        for name, (matrix, codes, factors) in pictures.items():
+            picture = visualization.matrix(
+                matrix, codes, factors, TITLES.get(name, name)
+            )
+            written.write(name + suffix, step, picture)
+    logs.close()
+
+
+TITLES = {
+    "information": "I(z_j; v_k) / H(v_k), codes in 20 bins",
+    "importance": "importance of codes for factors (boosted trees)",
+    "aggregate_information": "I(z_j; v_k) / H(v_k), aggregated posterior",
+}
+
+
+def keep_codes(path, arrays):
+    """Writes an .npz, atomically: what `--codes` and `compare` read."""
+    from trainers import rundir
+
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    rundir.write_atomically(path, stream.getvalue())
+
+
+# ---- words -------------------------------------------------------------------
 
 
 def table(scores):
     """The scores as lines for a terminal."""
     lines = []
-    for setting, rows in scores.get("few_shot", {}).items():
-        lines.append(f"{setting} accuracy, unseen classes, 95% interval")
-        for name, row in rows.items():
-            half = 100 * (row["high"] - row["mean"])
-            line = f"  {name:<48} {100 * row['mean']:6.2f} +- {half:.2f} %"
-            if "difference" in row:
-                low, high = row["difference"]["low"], row["difference"]["high"]
-                line += f"   lead over it {100 * low:+.2f} .. {100 * high:+.2f}"
-            lines.append(line)
-    probe = scores.get("linear_probe")
-    if probe:
+    if "few_shot" in scores:
+        from trainers import few_shot_scores
+
+        lines += few_shot_scores.table(scores)
+    if "disentanglement" in scores:
+        lines += code_scores.table(scores["disentanglement"])
+    if "alive" in scores:
+        lines.append(code_scores.alive_line(scores["alive"]))
+    for kind, words in (("held_out", "held-out"), ("training_images", "seen")):
+        for name, value in scores.get(kind, {}).items():
+            lines.append(f"{words} {name}: {value:.4g}")
+    bounds = scores.get("bounds")
+    if bounds:
         lines.append(
-            f"linear probe of the class ({probe['classes']} unseen classes): "
-            f"identity {100 * probe['identity']:.1f} %, style "
-            f"{100 * probe['style']:.1f} %, chance {100 * probe['chance']:.1f}"
-            " %"
+            f"log p(x) of {bounds['images']} "
+            f"{'held-out' if bounds['held_out'] else 'seen'} images, nats: "
+            f"ELBO {bounds['elbo']:.2f} +- {bounds['elbo_error']:.2f}, "
+            f"importance-weighted ({bounds['samples']} samples) "
+            f"{bounds['importance_weighted']:.2f} +- "
+            f"{bounds['importance_weighted_error']:.2f}"
         )
-    bound = scores.get("mutual_information")
-    if bound:
-        lines.append(
-            f"held-out bound between the factors: {bound['joint']:.2f} nats, "
-            f"shuffled pairs {bound['shuffled']:.2f} nats"
-        )
-    errors = scores.get("plug_in")
-    if errors:
-        lines.append(
-            f"plugging in: relative error of z {errors['z_relative']:.4f}; "
-            f"squared pixel error {errors['image_backbone']:.5f} before, "
-            f"{errors['image_plugged_in']:.5f} after"
-        )
-    for name, value in scores.get("held_out", {}).items():
-        lines.append(f"held-out {name}: {value:.4g}")
-    lines += label_scores.lines(scores)
-    lines += hierarchy_scores.table(scores.get("hierarchy", {}))
-    lines += structure_scores.table(scores)
+    if "class_probe" in scores:
+        from trainers import label_scores
+
+        lines += label_scores.lines(scores)
+    if "hierarchy" in scores:
+        from trainers import hierarchy_scores
+
+        lines += hierarchy_scores.table(scores["hierarchy"])
+    if "structure" in scores:
+        from trainers import structure_scores
+
+        lines += structure_scores.table(scores)
+    if "swaps" in scores:
+        from trainers import judges
+
+        lines.append(judges.swap_table(scores["swaps"]))
+    if "samples" in scores:
+        lines += sample_lines(scores["samples"])
     return "\n".join(lines)
+
+
+def sample_lines(found):
+    """What `judges.sample_scores` gave, as lines for a terminal."""
+    if "absent" in found:
+        return [f"samples are not scored: {found['absent']}"]
+    images, others = found["images"]
+    lines = [
+        f"{images:,} samples and {others:,} real images seen by the "
+        f"{found['judge']}; in brackets other training images for samples"
+    ]
+    best = found["training_images"]
+    for name, value in found.items():
+        if name.endswith("inception_score"):
+            shown = ", ".join(
+                f"{head} {v['mean']:.2f} +- {v['std']:.2f} "
+                f"({best[name][head]['mean']:.2f})"
+                for head, v in value.items()
+            )
+            lines.append(f"  {name}: {shown}")
+        elif name.endswith(("frechet_distance", "fid")):
+            lines.append(f"  {name}: {value:.2f} ({best[name]:.2f})")
+    return lines
+
+
+# ---- the command -------------------------------------------------------------
 
 
 def define_flags(flags):
     flags.DEFINE_string("run", None, "Run directory to score.")
+    flags.DEFINE_string(
+        "model",
+        None,
+        "SavedModel with an `encode` signature, in place of a run (trusted "
+        "code).",
+    )
+    flags.DEFINE_string(
+        "codes", None, ".npz with `factors` and `codes`, in place of a run."
+    )
+    flags.DEFINE_string(
+        "dataset", None, "Data set; the run's own when not given."
+    )
+    flags.DEFINE_list(
+        "metrics",
+        [],
+        f"Scores, or all: {', '.join((*code_scores.SCORES, *OTHERS))}. The "
+        "usual ones when not given.",
+    )
+    flags.DEFINE_list(
+        "pixel_range", ["0", "1"], "Range of the pixels --model takes."
+    )
+    flags.DEFINE_string(
+        "output", None, "Directory for the results of --model and --codes."
+    )
     flags.DEFINE_string(
         "data_dir", None, "Prepared TFDS data; TFDS_DATA_DIR when not given."
     )
 
 
 def main(flags):
-    if not flags.run:
-        raise InputError("--run=DIRECTORY is needed.")
-    print(table(evaluate(flags.run, flags.data_dir)))
+    given = [n for n in ("run", "model", "codes") if getattr(flags, n)]
+    if len(given) != 1:
+        raise InputError(
+            "One of --run=DIRECTORY, --model=SAVED_MODEL and --codes=FILE is "
+            f"needed; given: {', '.join(f'--{n}' for n in given) or 'none'}."
+        )
+    names = code_scores.parse_names(flags.metrics, OTHERS if flags.run else ())
+    if flags.dataset:
+        from tfdisent import data
+
+        data.check(flags.dataset)
+    if flags.run:
+        found = evaluate(flags.run, flags.data_dir, flags.dataset, names)
+        print(table(found))
+        return
+    if flags.codes:
+        if flags.dataset:
+            raise InputError("--codes has its factors; leave --dataset out.")
+        scores, pictures = score_codes(flags.codes, names)
+    else:
+        if not flags.dataset:
+            raise InputError("--model needs --dataset=NAME.")
+        scores, pictures = score_saved_model(
+            flags.model,
+            flags.dataset,
+            names,
+            pixel_range(flags.pixel_range),
+            flags.data_dir,
+        )
+    if names:
+        check_asked(names, scores)
+    print(table(scores))
+    if flags.output:
+        from trainers import rundir
+
+        source = str(flags.codes or flags.model)
+        scores |= {"source": source, "versions": rundir.versions()}
+        add_metrics(flags.output, scores)
+        keep_pictures(flags.output, pictures)
+        print(f"kept in {flags.output}")
+    else:
+        print("--output=DIRECTORY keeps these numbers and draws the matrices.")
+
+
+def pixel_range(texts):
+    """`(low, high)` of a --pixel_range.
+
+    Raises:
+      InputError: anything but two numbers.
+    """
+    try:
+        low, high = (float(text) for text in texts)
+    except ValueError:
+        raise InputError(
+            f"--pixel_range={','.join(texts)}: expected two numbers, as 0,1."
+        ) from None
+    return low, high
 
 
 def console():

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 
+import keras
 import numpy as np
 
 from tfdisent import models
@@ -58,7 +59,10 @@ def run(
     def events(model):
         if "hierarchy" in needs and strategies.is_chief(strategy):
             hierarchy_pictures.draw_tree(dataset, workdir)
-        return drawing(model, config, dataset, workdir)
+        return [
+            *drawing(model, config, dataset, workdir),
+            *scoring(model, config, dataset),
+        ]
 
     given = (config, workdir, dataset)
     if "backbone" in needs:
@@ -71,7 +75,36 @@ def run(
     model, seconds = trained
     if not strategies.is_chief(strategy):
         return ""
-    return finish(model, config, dataset, workdir, seconds)
+    return finish(model, config, dataset, workdir, seconds, quick)
+
+
+def finished(config, workdir):
+    """Whether a run is complete, scores and all.
+
+    Args:
+      config: what is asked for.
+      workdir: the run directory.
+
+    Raises:
+      InputError: it belongs to a run of another configuration.
+    """
+    try:
+        stored = json.loads((workdir / "metrics.json").read_text())
+        _, image_shape = rundir.read_config(workdir)
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    rundir.claim(workdir, config, image_shape)
+    return _complete(stored) and stored["step"] >= config.steps
+
+
+def _complete(scores):
+    """Whether a run wrote them when it ended, not somebody before."""
+    return {"step", "training_seconds"} <= set(scores)
+
+
+def clean_up():
+    """Gives back what a run in this process kept: graphs and variables."""
+    keras.utils.clear_session(free_memory=True)
 
 
 def drawing(model, config, dataset, workdir):
@@ -100,6 +133,17 @@ def drawing(model, config, dataset, workdir):
             (min(ends), callbacks.stage_events(model, split, workdir, ends))
         )
     return events
+
+
+def scoring(model, config, dataset):
+    """The score events of a run, as `train.fit` takes them."""
+    images = hasattr(model, "parts") and not {"backbone", "episodes"} & (
+        model.needs
+    )
+    if not (images and dataset.factor_names and config.score_every):
+        return []
+    event = callbacks.score_event(model, dataset)
+    return [(config.score_every, event)] if event else []
 
 
 def plug_backbone(config, workdir, dataset, strategy, named):
@@ -149,39 +193,38 @@ def _finished(run_directory):
 
 
 def small(dataset):
-    """A data set cut for `--quick`: the first classes, some images."""
+    """A data set cut for `--quick`: the first classes, random images.
+
+    Of a factor grid nothing complete is left, so no score asks for all of it.
+    """
 
     def few_classes(split):
         classes = np.unique(split.labels)[:QUICK_CLASSES]
         return split.subset(np.flatnonzero(np.isin(split.labels, classes)))
 
+    def few_images(split):
+        order = np.random.default_rng(0).permutation(len(split))
+        return split.subset(np.sort(order[:QUICK_IMAGES]))
+
     return dataclasses.replace(
         dataset,
-        splits={
-            name: split.subset(_some(len(split)))
-            for name, split in dataset.splits.items()
-        },
+        splits={n: few_images(s) for n, s in dataset.splits.items()},
+        grid=None,
         few_shot={n: few_classes(s) for n, s in dataset.few_shot.items()},
         description=f"{dataset.description}, cut for --quick",
     )
 
 
-def _some(size):
-    """Seeded random indices, since a set may be sorted by its classes."""
-    chosen = np.random.default_rng(0).permutation(size)[:QUICK_IMAGES]
-    return np.sort(chosen)
-
-
-def finish(model, config, dataset, workdir, seconds):
+def finish(model, config, dataset, workdir, seconds, quick=False):
     """Scores and pictures of a trained model, and the words to print."""
     step = int(model.step.numpy())
     stored = {}
     with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
         stored = json.loads((workdir / "metrics.json").read_text())
-    if stored.get("step") != step:
+    if not _complete(stored) or stored["step"] != step:
         for _, draw in drawing(model, config, dataset, workdir):
             draw(step)
-        stored = evaluate.evaluate(workdir, dataset=dataset)
+        stored = evaluate.evaluate(workdir, dataset=dataset, quick=quick)
     memory = max(train.peak_memory(), stored.get("peak_memory_bytes", 0))
     evaluate.add_metrics(
         workdir,

@@ -1,12 +1,13 @@
 """Independent classifiers: judges of swapped and generated images.
 
-A judge is trained on real training images of a data set only and takes no part
-in any model's training, so what it sees in a generated image is there. It is
-trained once a data set and kept in the user's cache directory.
+A judge is trained on real images of a data set only and takes no part in any
+model's training, so what it sees in a generated image is there. It is trained
+once a data set and kept in the user's cache directory.
 
 ```python
 judge = judges.of_dataset(dataset, model.image_shape)
-swaps = judges.swap_judge(model, judge, dataset.splits["test"])
+_, held_out = judges.independent_splits(dataset)
+swaps = judges.swap_judge(model, judge, held_out)
 print(judges.swap_table(swaps))
 scores = judges.sample_scores(model, dataset, judges.for_samples(dataset))
 ```
@@ -40,7 +41,7 @@ from tfdisent.optimizers import Adam
 from trainers import rundir
 from trainers import train
 
-# Share of a training split that is set aside where there is no test split.
+# Share of a split that is set aside where there is no other.
 HELD_OUT = 0.1
 # Held-out images on which a judge's accuracy is measured.
 ACCURACY_IMAGES = 10_000
@@ -142,9 +143,7 @@ def of_dataset(
 ):
     """The judge of a data set: from the cache, else trained and kept there.
 
-    Trained on images of the training split, measured on others: the test
-    split, which is taken out of the training images where it is part of them
-    (complete factor grids).
+    Trained and measured on real images, on those of `independent_splits`.
 
     Args:
       dataset: a `Dataset` with classes or factors. Each is a head.
@@ -238,26 +237,40 @@ def targets_of(dataset):
 
 
 def independent_splits(dataset):
-    """`(train, held out)`: splits without a common image.
+    """What a judge learns from, and what it and any swap are measured on.
+
+    The training and the test split, but for three cases: without a test split,
+    and where its classes are unseen ones (few-shot sets, whose judge is one of
+    the unseen classes), images are held out of the only split there is; of a
+    complete grid, where `test` is a part of `train`, it is taken out.
+
+    Args:
+      dataset: a `Dataset`.
+
+    Returns:
+      `(learned, held out)`: splits without a common image.
 
     Raises:
       InputError: too few images to hold any out.
     """
-    held_out = dataset.splits.get("test")
-    if held_out is None:
-        parts = base.held_out(dataset.splits["train"], HELD_OUT)
-        if "test" not in parts:
-            raise InputError(
-                f"Data set {dataset.name!r} has too few images for a judge."
-            )
-        return parts["train"], parts["test"]
-    if dataset.grid is None:
-        return dataset.splits["train"], held_out
-    # The papers train on all of a grid; a judge must not.
-    factors = held_out.take(np.arange(len(held_out)))["factors"]
-    taken = np.ravel_multi_index(tuple(factors.T), dataset.factor_sizes)
-    rest = np.setdiff1d(np.arange(len(dataset.grid)), taken)
-    return dataset.grid.subset(rest), held_out
+    learned, held_out = dataset.splits["train"], dataset.splits.get("test")
+    if dataset.grid is not None and held_out is not None:
+        factors = held_out.take(np.arange(len(held_out)))["factors"]
+        taken = np.ravel_multi_index(tuple(factors.T), dataset.factor_sizes)
+        rest = np.setdiff1d(np.arange(len(dataset.grid)), taken)
+        return dataset.grid.subset(rest), held_out
+    only = learned if held_out is None else None
+    if held_out is not None and held_out.labels is not None:
+        if not np.isin(held_out.labels, learned.labels).any():
+            only = held_out
+    if only is None:
+        return learned, held_out
+    parts = base.held_out(only, HELD_OUT)
+    if "test" not in parts:
+        raise InputError(
+            f"Data set {dataset.name!r} has too few images for a judge."
+        )
+    return parts["train"], parts["test"]
 
 
 def held_out_accuracy(judge, split):
@@ -359,7 +372,8 @@ def swap_judge(model, judge, split, pairs=1_000, seed=0):
     Args:
       model: a `PartsModel`.
       judge: a `Judge` with `targets`, trained at the model's image shape.
-      split: held-out images with the truth that the judge knows.
+      split: images that the judge did not learn from, with the truth:
+        `independent_splits(dataset)[1]`.
       pairs: how many, at least 1.
       seed: of the pairs.
 
@@ -576,7 +590,9 @@ def read(judge, batches):
     Returns:
       A `Reading`.
     """
-    step = tf.function(judge, jit_compile=False, reduce_retracing=True)
+    step = tf.function(
+        lambda images: judge(images), jit_compile=False, reduce_retracing=True
+    )
     features, logits = zip(
         *(step(tf.convert_to_tensor(images)) for images in batches), strict=True
     )

@@ -2,13 +2,19 @@
 
     python -m trainers.run --model=fden --dataset=omniglot
     python -m trainers.run --model=fden --dataset=digits --quick
+    python -m trainers.run --model=beta_vae --dataset=sprites --seeds=0,1,2 \
+        --grid beta=1,4,8
 
 The same line again resumes where a run stopped; on a finished run it prints
-the result.
+the result. --seeds and --grid train one run after the other, each in a
+directory of its own; finished ones are skipped. `trainers.compare` reads them.
 """
 
 import dataclasses
+import itertools
 import pathlib
+import sys
+import typing
 
 from tfdisent import data
 from tfdisent import models
@@ -27,6 +33,7 @@ QUICK = {
     "critic_steps": 50,
     "eval_images": 100,
     "baseline_steps": 2,
+    "judge_steps": 0,
 }
 
 
@@ -48,10 +55,17 @@ def define_flags(flags):
         "set", [], "key=value, any field of the configuration (see below)."
     )
     flags.DEFINE_string(
-        "workdir", None, "Run directory; runs/MODEL-DATASET-SEED by default."
+        "workdir",
+        None,
+        "Run directory, runs/MODEL-DATASET-SEED by default; of several runs, "
+        "the one their own are put into.",
     )
     flags.DEFINE_integer("steps", None, "Where to stop.")
     flags.DEFINE_integer("seed", None, "Of weights, noise and data order.")
+    flags.DEFINE_list("seeds", [], "Several seeds, a run each.")
+    flags.DEFINE_multi_string(
+        "grid", [], "key=value,value: a run each; several span a grid."
+    )
     flags.DEFINE_string(
         "strategy", "auto", "auto, single, mirrored or multiworker."
     )
@@ -81,11 +95,53 @@ def help_text():
     return "\n".join(lines)
 
 
-def default_workdir(config):
-    """`runs/MODEL-DATASET-SEED`, of names that are paths their last part."""
+def variations(kind, grids, seeds):
+    """The runs that --grid and --seeds ask for.
+
+    Args:
+      kind: the model's configuration dataclass.
+      grids: texts as `"beta=1,4"`.
+      seeds: texts.
+
+    Returns:
+      A tuple of `"key=value"` settings for each run, seeds changing fastest;
+      one empty tuple where nothing is asked for.
+
+    Raises:
+      InputError: no such text, a key twice, or one whose values are lists.
+    """
+    axes = {}
+    for text in [*grids, *([f"seed={','.join(seeds)}"] if seeds else [])]:
+        key, _, values = text.partition("=")
+        values = [value for value in values.split(",") if value]
+        if not values or len(set(values)) < len(values):
+            raise InputError(
+                f"--grid {text}: expected key=value,value,... without "
+                "repetitions."
+            )
+        if key in axes:
+            raise InputError(f"{key} is given twice by --grid and --seeds.")
+        if typing.get_origin(typing.get_type_hints(kind).get(key)) is tuple:
+            raise InputError(
+                f"--grid {text}: the values of {key} are lists themselves; "
+                "give a line of --set for each."
+            )
+        axes[key] = [f"{key}={value}" for value in values]
+    return list(itertools.product(*axes.values()))
+
+
+def default_workdir(config, varied=(), root="runs"):
+    """`ROOT/MODEL-DATASET-SEED`, of names that are paths their last part.
+
+    Args:
+      config: of the run.
+      varied: its settings on a grid; they stand before the seed.
+      root: a directory.
+    """
     names = [config.model, config.dataset]
     short = [n.rstrip("/").replace(":", "/").split("/")[-1] for n in names]
-    return pathlib.Path("runs") / f"{short[0]}-{short[1]}-{config.seed}"
+    grid = [v.replace("/", "-") for v in varied if not v.startswith("seed=")]
+    return pathlib.Path(root) / "-".join([*short, *grid, str(config.seed)])
 
 
 def main(flags):
@@ -93,32 +149,63 @@ def main(flags):
         if not getattr(flags, name):
             raise InputError(f"--{name}=NAME is needed; --help lists them.")
     data.check(flags.dataset)
-    config = configuration.build(
-        flags.model,
-        flags.dataset,
-        flags.preset,
-        flags.set,
-        steps=flags.steps,
-        seed=flags.seed,
-        precision=flags.precision,
-    )
-    if flags.quick:
-        config = dataclasses.replace(config, **QUICK)
-        steps = QUICK_STEPS.get(config.model, config.steps)
-        config = dataclasses.replace(config, steps=steps)
-    workdir = pathlib.Path(flags.workdir or default_workdir(config))
+    if flags.seeds and flags.seed is not None:
+        raise InputError("Give --seed or --seeds, not both.")
+    kind = configuration.config_class(flags.model)
+    planned = {}
+    for varied in variations(kind, flags.grid, flags.seeds):
+        config = configuration.build(
+            flags.model,
+            flags.dataset,
+            flags.preset,
+            [*flags.set, *varied],
+            steps=flags.steps,
+            seed=flags.seed,
+            precision=flags.precision,
+        )
+        if flags.quick:
+            config = dataclasses.replace(config, **QUICK)
+            steps = QUICK_STEPS.get(config.model, config.steps)
+            config = dataclasses.replace(config, steps=steps)
+        workdir = default_workdir(config, varied, flags.workdir or "runs")
+        planned[workdir] = config
+    several = bool(flags.grid or flags.seeds)
+    if flags.workdir and not several:
+        planned = {pathlib.Path(flags.workdir): config}
     # TensorFlow takes seconds to start; what is wrong above is said at once.
     from trainers import job
 
-    result = job.run(
-        config,
-        workdir,
-        data_dir=flags.data_dir,
-        strategy=flags.strategy,
-        backbone=flags.backbone,
-        quick=flags.quick,
-    )
-    print(result)
+    options = {
+        "data_dir": flags.data_dir,
+        "strategy": flags.strategy,
+        "backbone": flags.backbone,
+        "quick": flags.quick,
+    }
+    if not several:
+        print(job.run(config, workdir=next(iter(planned)), **options))
+        return
+    failed = []
+    for number, (workdir, config) in enumerate(planned.items(), 1):
+        print(f"[{number}/{len(planned)}] {workdir}", flush=True)
+        if job.finished(config, workdir):
+            print("finished before", flush=True)
+            continue
+        try:
+            print(job.run(config, workdir, **options), flush=True)
+        except InputError as error:
+            # What keeps a run from starting keeps the others, too; what
+            # breaks off one in training (a loss that is NaN) may not.
+            if not (workdir / "config.json").exists():
+                raise
+            print(" ".join(str(error).split()), file=sys.stderr, flush=True)
+            failed.append(str(workdir))
+        job.clean_up()
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(planned)} runs broke off: "
+            f"{', '.join(failed)}. The same line tries them again."
+        )
+    print(f"Next: python -m trainers.compare {' '.join(map(str, planned))}")
 
 
 def console():

@@ -15,7 +15,14 @@ from tfdisent.errors import InputError
 from tfdisent.models.backbone import SavedModelBackbone
 from trainers import config as configuration
 
-PACKAGES = ("keras", "numpy", "tensorflow", "tensorflow-probability")
+PACKAGES = (
+    "keras",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "tensorflow",
+    "tensorflow-probability",
+)
 # Not part of what a run is: where it stops, how it reports and is scored.
 FREE_FIELDS = (
     "steps",
@@ -26,6 +33,7 @@ FREE_FIELDS = (
     "traversal_span",
     "baseline_steps",
     "eval_images",
+    "score_every",
 )
 KEPT_CHECKPOINTS = 2
 # What TensorFlow raises for checkpoints that are cut short, overwritten or of

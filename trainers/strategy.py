@@ -1,5 +1,7 @@
 """Where a run trains: one device, several, or several machines."""
 
+import functools
+
 import tensorflow as tf
 
 from tfdisent.errors import InputError
@@ -30,12 +32,18 @@ def choose(name):
         )
     if name == "multiworker":
         # Before any device is touched: collectives are configured once.
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _multiworker()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([d.name for d in devices])
+        return _mirrored(tuple(d.name for d in devices))
     return tf.distribute.get_strategy()
+
+
+# Collectives are numbered anew by every strategy but known to the process: of
+# several runs in a row, those of the second would meet the first one's.
+_multiworker = functools.cache(tf.distribute.MultiWorkerMirroredStrategy)
+_mirrored = functools.cache(tf.distribute.MirroredStrategy)
 
 
 def is_chief(strategy):

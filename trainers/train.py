@@ -458,15 +458,30 @@ def train_on_codes(
     return model, seconds
 
 
-def counter(what):
-    """A report of (done, total) that prints about every ten seconds."""
-    state = {"last": time.perf_counter()}
+def counter(what, unit="images"):
+    """A report of (done, total) that prints rate and time left.
+
+    Args:
+      what: is being done.
+      unit: of what is counted.
+
+    Returns:
+      `report(done, total)`; it prints about every ten seconds, and at the end.
+    """
+    started = last = time.perf_counter()
 
     def report(done, total):
+        nonlocal last
         now = time.perf_counter()
-        if now - state["last"] > 10 or done == total:
-            state["last"] = now
-            print(f"{what}: {done:,}/{total:,}", flush=True)
+        if now - last > 10 or done == total:
+            last = now
+            rate = done / max(1e-9, now - started)
+            left = (total - done) / rate
+            print(
+                f"{what}: {done:,}/{total:,}  {rate:,.0f} {unit}/s  "
+                f"{left:,.0f} s left",
+                flush=True,
+            )
 
     return report
 

@@ -789,3 +789,69 @@ def test_rows_of_a_traversal_have_the_structures_names():
     (strip,) = visualization.traverse(model, start, dimensions={"z": [0, 2]})
     assert strip.labels == ["hair", "length"]
     assert visualization.entry_names(Palette(), "warm") == ["0", "1"]
+
+
+def shades(picture):
+    """Colours of a matrix's cells, as they come: uint8 `[n, 3]`."""
+    colours, counts = np.unique(
+        picture.reshape(-1, 3), axis=0, return_counts=True
+    )
+    # Cells are larger than anything else but the white around them.
+    large = (counts > 800) & (colours.sum(axis=1) < 3 * 255)
+    return colours[large]
+
+
+def test_a_matrix_is_darker_where_it_is_larger():
+    values = np.array([[0.2, 0.9], [0.5, 0.7]])
+    picture = visualization.matrix(values, ["z[0]", "z[1]"], ["a", "b"])
+    found = shades(picture)
+    assert len(found) == 4
+    light = np.sort(found.astype(int).sum(axis=1))
+    assert np.all(np.diff(light) > 50)
+    # The darkest is where the largest is: on the right, above.
+    dark = np.argmin(found.astype(int).sum(axis=1))
+    rows, columns = np.nonzero((picture == found[dark]).all(axis=-1))
+    assert columns.min() > picture.shape[1] / 2
+    assert rows.mean() < picture.shape[0] / 2
+    again = visualization.matrix(values, ["z[0]", "z[1]"], ["a", "b"])
+    np.testing.assert_array_equal(picture, again)
+
+
+def test_of_many_codes_the_largest_are_drawn():
+    rng = np.random.default_rng(0)
+    values = 0.1 * rng.random((60, 2))
+    shown = rng.permutation(60)[: visualization.MATRIX_ROWS]
+    values[shown] += 0.5
+    names = np.array([f"z[{i}]" for i in range(60)])
+    title = "share"
+    order = np.sort(shown)
+    np.testing.assert_array_equal(
+        visualization.matrix(values, names, ["a", "b"], title),
+        visualization.matrix(
+            values[order], names[order], ["a", "b"], "share, 40 of 60 codes"
+        ),
+    )
+
+
+def test_scatter_has_a_colour_a_group():
+    points = {
+        "first": [(1.0, 0.2, "beta=1"), (2.0, 0.3, "beta=4")],
+        "second": [(1.5, 0.5, "")],
+    }
+    picture = visualization.scatter(points, "error", "score", side=300)
+    assert picture.shape == (300, 300, 3)
+    blue, orange = (31, 119, 180), (255, 127, 14)
+    for colour, least in ((blue, 60), (orange, 30)):
+        assert np.sum((picture == colour).all(axis=-1)) > least
+    # The second group's point is the highest.
+    (high, _), (low, _) = (
+        np.argwhere((picture[:, 60:] == c).all(axis=-1)).mean(axis=0)
+        for c in (orange, blue)
+    )
+    assert high < low
+
+
+def test_png_is_lossless():
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    with Image.open(io.BytesIO(visualization.png(picture))) as image:
+        np.testing.assert_array_equal(np.asarray(image), picture)

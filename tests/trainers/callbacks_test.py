@@ -9,6 +9,7 @@ from PIL import Image
 
 from tfdisent import testing
 from tfdisent.data.base import ArraySplit
+from tfdisent.data.base import Dataset
 from tfdisent.errors import InputError
 from tfdisent.metrics import mutual_information
 from trainers import callbacks
@@ -222,3 +223,52 @@ def test_information_of_a_level_is_that_of_the_metric(tmp_path):
     # Other draws, but of the same posteriors.
     np.testing.assert_allclose(found["groups"]["z2"], alone, atol=0.4)
     assert all(v <= np.log(40) + 0.1 for v in found["groups"].values())
+
+
+def scalars(logs):
+    """{(tag, step): value} of the scalars in TensorBoard's files."""
+    found = {}
+    for path in logs.glob("*tfevents*"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "scalars":
+                    number = tf.make_ndarray(value.tensor)
+                    found[value.tag, event.step] = float(number)
+    return found
+
+
+def test_scores_of_a_few_codes_go_to_tensorboard(tmp_path):
+    model = testing.tiny_model("beta_vae")
+    images = testing.random_images(model.image_shape, 60)
+    factors = np.stack(np.unravel_index(np.arange(60), (3, 4, 5)), axis=-1)
+    dataset = Dataset(
+        name="few",
+        splits={"train": ArraySplit(images, factors=factors)},
+        factor_names=("a", "b", "c"),
+        factor_sizes=(3, 4, 5),
+    )
+    lines = []
+    event = callbacks.score_event(model, dataset, lines.append)
+    logs = tf.summary.create_file_writer(str(tmp_path))
+    for step in (10, 20):
+        with logs.as_default(step=step):
+            event(step)
+        model.encoder.trainable_variables[-2].assign_add(
+            tf.random.normal(model.encoder.trainable_variables[-2].shape)
+        )
+    logs.close()
+    found = scalars(tmp_path)
+    names = {*callbacks.scores.CHEAP, "alive_codes"}
+    assert set(found) == {(f"scores/{n}", s) for n in names for s in (10, 20)}
+    # The weights of the moment are scored, not those of the first time.
+    assert found["scores/irs", 10] != found["scores/irs", 20]
+    assert lines[0].startswith("step 10: mig ") and "60 images" in lines[0]
+
+
+def test_what_has_no_codes_has_no_scores():
+    class Maps:
+        parts = {"map": (8, 8, 4)}
+
+    dataset = Dataset(name="few", splits={"train": labelled()})
+    assert callbacks.score_event(Maps(), dataset) is None

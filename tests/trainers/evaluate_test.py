@@ -1,78 +1,356 @@
+"""Scores of runs, SavedModels and arrays: what is written, what is said."""
+
 import json
+import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 
-from tfdisent.models import few_shot
+from tfdisent import InputError
+from trainers import config as configuration
 from trainers import evaluate
+from trainers import job
+from trainers import rundir
+from trainers import scores as code_scores
+
+SIZES = (3, 4, 5)
 
 
-def clustered(classes=6, images=20, spread=0.01, seed=0):
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(classes, 4))
-    labels = np.repeat(np.arange(classes), images)
-    codes = centres[labels] + spread * rng.normal(size=(len(labels), 4))
-    return codes.astype(np.float32), labels
+def bars(shuffled=True):
+    """Images 32x32 of a bar: its width, column and row vary; 60 in all."""
+    factors = np.stack(np.unravel_index(np.arange(60), SIZES), axis=-1)
+    if shuffled:
+        factors = np.random.default_rng(0).permutation(factors)
+    images = np.zeros((60, 32, 32, 1), np.uint8)
+    for image, (width, column, row) in zip(images, factors, strict=True):
+        image[6 * row : 6 * row + 5, 6 * column : 6 * column + 4 + width] = 255
+    return images, factors
 
 
-def test_clear_classes_are_always_right_and_noise_is_at_chance():
-    codes, labels = clustered()
-    noise, _ = clustered(spread=1e3, seed=1)
-    rows = {
-        "clear": (few_shot.nearest_neighbour, codes),
-        "noise": (few_shot.nearest_neighbour, noise),
-    }
-    scores = evaluate.few_shot_scores(rows, labels, episodes=1000)
-    # Six classes of twenty: no 20-way row, and none is invented.
-    assert set(scores) == {"5-way 1-shot", "5-way 5-shot"}
-    first = scores["5-way 1-shot"]
-    assert first["clear"]["mean"] == 1.0
-    assert 0.15 < first["noise"]["mean"] < 0.25
-    assert "difference" not in first["clear"]
-    gain = first["noise"]["difference"]
-    assert gain["mean"] == pytest.approx(1 - first["noise"]["mean"])
-    assert gain["low"] > 0.7
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    images, factors = bars()
+    path = tmp_path_factory.mktemp("data") / "bars.npz"
+    names = np.array(["width", "column", "row"])
+    np.savez(path, images=images, factors=factors, factor_names=names)
+    return f"npz:{path}"
 
 
-def test_every_classifier_sees_the_same_episodes():
-    codes, labels = clustered(spread=1.0)
-    first, second = (
-        evaluate.correct_answers(
-            few_shot.prototypes, codes * scale, labels, 5, 1, 250
-        )
-        for scale in (1.0, 2.0)
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run") / "run"
+    config = configuration.build(
+        "beta_vae",
+        data,
+        settings=[
+            "steps=20",
+            "batch_size=16",
+            "image_every=0",
+            "score_every=10",
+            "judge_steps=0",
+            "latent_dim=4",
+        ],
     )
-    assert len(first) == 250
-    np.testing.assert_array_equal(first, second)
+    text = job.run(config, workdir, strategy="single")
+    return workdir, text
 
 
-def test_probe_tells_parts_apart():
-    codes, labels = clustered(classes=8)
-    noise = np.random.default_rng(3).normal(size=codes.shape)
-    scores = evaluate.probe_scores(
-        {"identity": codes, "style": noise.astype(np.float32)}, labels
+def stored(run, name="metrics.json"):
+    return json.loads((run / name).read_text())
+
+
+def tags(run):
+    """Tags of what is in TensorBoard's files."""
+    found = set()
+    for path in (run / "logs").glob("*tfevents*"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            found |= {value.tag for value in event.summary.value}
+    return found
+
+
+def test_a_run_on_known_factors_is_scored_beside_its_controls(run):
+    workdir, text = run
+    scores = stored(workdir)
+    found = scores["disentanglement"]
+    assert set(found["rows"]) == {"beta_vae", "untrained encoder", "PCA"}
+    usual = {name for name, s in code_scores.SCORES.items() if s.usual}
+    assert set(found["computed"]) == usual
+    for row in found["rows"].values():
+        assert set(row) == set(found["conventions"])
+        assert all(np.isfinite(value) for value in row.values())
+    assert found["rows"]["PCA"]["factor_vae_score"] > 0.5
+    assert found["protocol"]["factors"] == ["width", "column", "row"]
+    assert found["protocol"]["grid"] == 60
+    assert "scikit-learn" in scores["versions"]
+    assert scores["seed"] == 0 and scores["step"] == 20
+    # All of a grid is trained on: nothing of it is held out.
+    assert "held_out" not in scores
+    assert scores["training_images"]["squared_error"] > 0
+    assert scores["bounds"]["held_out"] is False
+    assert scores["bounds"]["importance_weighted"] > scores["bounds"]["elbo"]
+    assert len(scores["alive"]["kl"]) == 4
+    for words in ("untrained encoder", "alive codes", "ELBO", "seen loss"):
+        assert words in text
+
+
+def test_matrices_are_drawn_and_codes_kept(run):
+    workdir, _ = run
+    for name in ("information", "importance"):
+        assert np.asarray(Image.open(workdir / f"images/{name}.png")).std() > 0
+    assert {"information", "importance", "scores/mig"} <= tags(workdir)
+    with np.load(workdir / "codes.npz") as kept:
+        assert kept["codes"].shape == (40, 4)
+        assert kept["factors"].shape == (40, 3)
+        assert list(kept["factor_names"]) == ["width", "column", "row"]
+        assert (kept["stddevs"] > 0).all()
+        _, factors = bars(shuffled=False)
+        np.testing.assert_array_equal(kept["factors"], factors[kept["rows"]])
+    # What is kept is what is scored.
+    scores, _ = evaluate.score_codes(workdir / "codes.npz", ("mig_aggregate",))
+    assert "mig_aggregate" in scores["disentanglement"]["computed"]
+
+
+def test_scores_asked_for_join_those_that_are_there(run):
+    workdir, _ = run
+    before = stored(workdir)["disentanglement"]
+    assert "mig_aggregate" in before["absent"]
+    found = evaluate.evaluate(workdir, names=("mig", "mig_aggregate"))
+    assert set(found["disentanglement"]["computed"]) == {"mig", "mig_aggregate"}
+    assert "training_images" not in found
+    after = stored(workdir)["disentanglement"]
+    assert after["rows"]["beta_vae"]["sap"] == before["rows"]["beta_vae"]["sap"]
+    assert after["rows"]["beta_vae"]["mig"] == before["rows"]["beta_vae"]["mig"]
+    assert "mig_aggregate" in after["rows"]["beta_vae"]
+    assert "mig_aggregate" not in after["rows"]["PCA"]
+    assert "mig_aggregate" not in after["absent"]
+    assert "mutual_information" in after["absent"]
+    assert "training_images" in stored(workdir)
+
+
+def test_another_data_set_has_a_file_of_its_own(run, tmp_path):
+    workdir, _ = run
+    images, factors = bars()
+    some = factors[:, 0] != 1  # No longer a complete grid.
+    some[np.flatnonzero(some)[0]] = False
+    path = tmp_path / "some.npz"
+    np.savez(path, images=255 - images[some], factors=factors[some])
+    before = stored(workdir)
+    found = evaluate.evaluate(workdir, dataset=f"npz:{path}")
+    assert stored(workdir) == before
+    name = f"npz:{path}".replace(":", "-").replace("/", "-")
+    assert stored(workdir, f"metrics-{name}.json") == found
+    absent = found["disentanglement"]["absent"]
+    assert "complete factor grid" in absent["factor_vae_score"]
+    assert "held_out" in found
+
+
+def test_data_without_factors_give_losses_and_codes(tmp_path):
+    config = configuration.build(
+        "beta_vae",
+        "digits",
+        settings=["steps=1", "latent_dim=3", "judge_steps=0"],
     )
-    assert scores["identity"] == 1.0
-    assert scores["style"] < 0.35
-    assert scores["chance"] == 1 / 8
-    assert scores["images"] == 80
+    text = job.run(config, tmp_path, strategy="single")
+    scores = stored(tmp_path)
+    assert "disentanglement" not in scores
+    assert scores["held_out"]["squared_error"] > 0
+    assert scores["bounds"]["held_out"] is True
+    assert "held-out loss" in text
+    with np.load(tmp_path / "codes.npz") as kept:
+        assert kept["codes"].shape[1] == 3 and "factors" not in kept.files
+    with pytest.raises(InputError, match="'digits' has no known factors"):
+        evaluate.evaluate(tmp_path, names=("mig",))
+
+
+def test_judges_look_at_swaps(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = configuration.build(
+        "beta_vae",
+        "digits",
+        settings=["steps=1", "latent_dim=2", "judge_steps=2", "image_every=0"],
+    )
+    text = job.run(config, tmp_path / "run", strategy="single")
+    scores = stored(tmp_path / "run")
+    assert set(scores["swaps"]["arrives"]) >= {"z[0]", "z[1]"}
+    # 1,797 digits are too few for an Inception score; that is said.
+    assert "too few" in scores["samples"]["absent"]
+    assert "judge on real images" in text
+    assert list((tmp_path / "cache").rglob("*.npz"))
+
+
+class Means(tf.Module):
+    """Where the light is: a row and a column, each from -1 to 1."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 1])])
+    def encode(self, image):
+        light = tf.reduce_sum(image, [1, 2, 3])[:, None]
+        way = tf.linspace(-1.0, 1.0, 32)
+        row = tf.reduce_sum(image[..., 0], 2) @ way[:, None] / light
+        column = tf.reduce_sum(image[..., 0], 1) @ way[:, None] / light
+        return {"place": tf.concat([row, column], 1)}
+
+
+def test_any_saved_model_beside_pca(data, tmp_path):
+    module = Means()
+    tf.saved_model.save(module, str(tmp_path), {"encode": module.encode})
+    scores, pictures = evaluate.score_saved_model(tmp_path, data)
+    rows = scores["disentanglement"]["rows"]
+    assert set(rows) == {str(tmp_path), "PCA"}
+    matrix, codes, factors = pictures["information"]
+    assert codes == ("place[0]", "place[1]")
+    assert factors == ("width", "column", "row")
+    assert matrix[0, 2] > 0.95 and matrix[0, 0] < 0.3
+    absent = scores["disentanglement"]["absent"]
+    assert "SavedModel" in absent["mutual_information"]
+    with pytest.raises(InputError, match="no known factors"):
+        evaluate.score_saved_model(tmp_path, "digits")
+
+
+# ---- arrays from elsewhere ---------------------------------------------------
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "x.npz"
+
+
+def test_rows_of_a_grid_may_come_in_any_order(path):
+    _, factors = bars()
+    # Values need not be dense.
+    save(path, factors=factors * 7 - 3, codes=factors + 0.5)
+    scores, _ = evaluate.score_codes(path)
+    found = scores["disentanglement"]
+    assert found["rows"]["x.npz"]["factor_vae_score"] > 0.99
+    assert found["protocol"]["factors"] == ["v[0]", "v[1]", "v[2]"]
+    assert "stddevs" in found["absent"]["mutual_information"]
+    save(path, factors=factors[1:], codes=factors[1:])
+    found = evaluate.score_codes(path)[0]["disentanglement"]
+    assert "complete factor grid" in found["absent"]["factor_vae_score"]
+    assert found["rows"]["x.npz"]["mig"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"codes": np.zeros((4, 2))}, "no array 'factors'"),
+        ({"factors": np.zeros((4, 2), int)}, "no array 'codes'"),
+        (
+            {"factors": np.eye(4, dtype=int), "codes": np.eye(3)},
+            "equally many rows",
+        ),
+        (
+            {"factors": np.eye(3, dtype=int), "codes": np.eye(3) * np.nan},
+            "codes must be finite",
+        ),
+        (
+            {"factors": np.eye(3), "codes": np.eye(3), "stddevs": -np.eye(3)},
+            "stddevs must be positive",
+        ),
+        ({"factors": np.eye(3) / 2, "codes": np.eye(3)}, "hold integers"),
+        (
+            {"factors": np.ones((3, 1), int), "codes": np.eye(3)},
+            "factors must vary",
+        ),
+        ({"factors": np.eye(1, 2, dtype=int), "codes": np.eye(1)}, "2 rows"),
+        (
+            {
+                "factors": np.eye(3, dtype=int),
+                "codes": np.eye(3),
+                "factor_names": np.array(["a"]),
+            },
+            "factor_names must be 3 names",
+        ),
+    ],
+)
+def test_arrays_that_cannot_be_scored_are_one_line(arrays, message, path):
+    save(path, **arrays)
+    with pytest.raises(InputError, match=message) as error:
+        evaluate.score_codes(path)
+    assert "\n" not in str(error.value)
+
+
+def flags(**values):
+    defaults = dict.fromkeys(
+        ("run", "model", "codes", "dataset", "output", "data_dir")
+    )
+    given = {"metrics": [], "pixel_range": ["0", "1"]} | values
+    return types.SimpleNamespace(**defaults | given)
+
+
+def test_output_keeps_numbers_and_pictures(path, tmp_path, capsys):
+    _, factors = bars()
+    save(path, factors=factors, codes=factors)
+    names = ["mig", "modularity"]
+    evaluate.main(flags(codes=str(path), metrics=names))
+    assert "--output=DIRECTORY keeps" in capsys.readouterr().out
+    output = tmp_path / "kept"
+    evaluate.main(flags(codes=str(path), metrics=names, output=str(output)))
+    scores = stored(output)
+    assert scores["source"] == str(path) and "numpy" in scores["versions"]
+    assert (output / "images/information.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "needed; given: none"),
+        ({"run": "a", "codes": "b"}, "given: --run, --codes"),
+        ({"run": "a", "metrics": ["mgi"]}, "Did you mean 'mig'"),
+        ({"codes": "a", "metrics": ["losses"]}, "unknown"),
+        ({"run": "a", "dataset": "sprite"}, "Did you mean 'sprites'"),
+        ({"run": "nowhere"}, "no run directory"),
+        ({"codes": "nowhere.npz"}, "no file"),
+        ({"codes": "a.npz", "dataset": "sprites"}, "leave --dataset out"),
+        ({"model": "nowhere"}, "needs --dataset"),
+        ({"model": "nowhere", "dataset": "sprites"}, "no SavedModel"),
+        (
+            {"model": "a", "dataset": "sprites", "pixel_range": ["0"]},
+            "expected two numbers",
+        ),
+    ],
+)
+def test_bad_flags_are_one_line(values, message):
+    with pytest.raises(InputError, match=message) as error:
+        evaluate.main(flags(**values))
+    assert "\n" not in str(error.value)
+
+
+def test_what_exists_for_nothing_is_an_error(path):
+    _, factors = bars()
+    save(path, factors=factors, codes=factors)
+    with pytest.raises(InputError, match="mig_aggregate: .*stddevs"):
+        evaluate.main(flags(codes=str(path), metrics=["mig_aggregate"]))
+
+
+def test_scores_of_samples_stand_beside_those_of_real_images():
+    def reading(score, distance):
+        return {
+            "judge": "in-domain classifier of x",
+            "images": [10_000, 10_000],
+            "in_domain_inception_score": {"label": {"mean": score, "std": 0.1}},
+            "in_domain_frechet_distance": distance,
+        }
+
+    found = reading(3.0, 42.0) | {"training_images": reading(7.5, 0.3)}
+    text = evaluate.table({"samples": found})
+    assert "in_domain_inception_score: label 3.00 +- 0.10 (7.50)" in text
+    assert "in_domain_frechet_distance: 42.00 (0.30)" in text
+    assert "in-domain classifier of x" in text
 
 
 def test_metrics_are_merged(tmp_path):
     evaluate.add_metrics(tmp_path, {"a": 1})
     evaluate.add_metrics(tmp_path, {"b": {"c": 2}})
-    stored = json.loads((tmp_path / "metrics.json").read_text())
-    assert stored == {"a": 1, "b": {"c": 2}}
+    assert stored(tmp_path) == {"a": 1, "b": {"c": 2}}
 
 
-def test_the_table_shows_intervals_and_differences():
-    codes, labels = clustered()
-    rows = {
-        "fden": (few_shot.prototypes, codes),
-        "nearest": (few_shot.nearest_neighbour, codes[::-1].copy()),
-    }
-    scores = {"few_shot": evaluate.few_shot_scores(rows, labels, 200)}
-    text = evaluate.table(scores)
-    assert "5-way 1-shot accuracy, unseen classes, 95% interval" in text
-    assert "100.00 +- 0.00 %" in text
-    assert "lead over it" in text
+def test_versions_name_what_scores_depend_on():
+    assert {"numpy", "scikit-learn", "scipy"} <= set(rundir.versions())

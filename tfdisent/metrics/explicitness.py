@@ -30,6 +30,7 @@ def explicitness(factors_train, codes_train, factors_test, codes_test):
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     factors_train, codes_train, factors_test, codes_test = (
         validate.train_and_test(
@@ -44,7 +45,9 @@ def explicitness(factors_train, codes_train, factors_test, codes_test):
     scores = []
     for k in range(factors_train.shape[1]):
         classifier = LogisticRegression(max_iter=1000)
-        classifier.fit(codes_train, factors_train[:, k])
+        # Products this small only get slower on several threads.
+        with threadpool_limits(1):
+            classifier.fit(codes_train, factors_train[:, k])
         scores.append(_macro_auc(classifier, codes_test, factors_test, k))
     return float(np.mean(scores))
 

@@ -258,7 +258,13 @@ class PartsModel(StepModel):
       reconstructs: whether `decode(encode(image))` resembles the image.
       sample: None, or a method `sample(seed)`: int32 `[B, 2]` -> images from
         the prior, each row independent of the others.
-      posterior: None, or a method `posterior(image)` -> {part: distribution}.
+      posterior: None, or a method `posterior(image)` -> {part: distribution}:
+        a diagonal Gaussian whose prior is N(0, I) and whose mean is what
+        `encode` gives. It takes a label where `encode` does.
+      log_likelihood: None, or a method `log_likelihood(image, **parts)` ->
+        float32 `[B]`, nats: log p(image | parts) of the model whose ELBO is
+        E log p(image | parts) - KL(posterior || N(0, I)). It wants a
+        posterior; parts without one are given as `encode` gives them.
       stage_ends: the steps at which stages of training end.
       graph: None, or the `Structure` that the entries of its part `z` were
         trained to follow; then there is a method `reencode(z, seed)`.
@@ -273,6 +279,7 @@ class PartsModel(StepModel):
     reconstructs = True
     sample = None
     posterior = None
+    log_likelihood = None
     stage_ends = ()
     graph = None
 

@@ -114,6 +114,14 @@ class VAE(base.PartsModel):
     def decode(self, **parts):
         return tf.sigmoid(self.logits(**parts))
 
+    def log_likelihood(self, image, **parts):
+        return self.log_probability(image, self.logits(**parts))
+
+    def log_probability(self, image, logits):
+        """log p of pixels whose distribution has these logits, `[B]`, nats."""
+        likelihood = distributions.LIKELIHOODS[self.likelihood](logits)
+        return likelihood.log_prob(image)
+
     def sample(self, seed):
         draws = {
             name: noise.rowwise_normal(
@@ -167,8 +175,7 @@ class VAE(base.PartsModel):
           {name: scalar} for every name of `tracked`, and {rival: loss}.
         """
         run, logits = self.run(image, seed, spare, training)
-        likelihood = distributions.LIKELIHOODS[self.likelihood](logits)
-        reconstruction = -tf.reduce_mean(likelihood.log_prob(image))
+        reconstruction = -tf.reduce_mean(self.log_probability(image, logits))
         kl = {
             name: tf.reduce_mean(tf.reduce_sum(by_entry, axis=-1))
             for name, by_entry in run.kl.items()

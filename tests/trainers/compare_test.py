@@ -1,0 +1,179 @@
+"""Runs side by side: settings, spread, the best three, controls, pictures."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfdisent import InputError
+from trainers import compare
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def make_run(folder, seed, mig, error=20.0, codes=None, **fields):
+    """A run directory with the scores that a comparison reads."""
+    config = {
+        "model": "beta_vae",
+        "dataset": "sprites",
+        "beta": 1.0,
+        "steps": 100,
+        "seed": seed,
+        "schedule_steps": 100,
+        **fields,
+    }
+    path = folder / f"{config['model']}-{config['beta']:g}-{seed}"
+    path.mkdir(parents=True)
+    scores = {
+        "step": 100,
+        "held_out": {"loss": 50.0, "squared_error": error},
+        "bounds": {"elbo": -30.0, "importance_weighted": -29.0},
+        "alive": {"alive": 4},
+        "disentanglement": {
+            "rows": {
+                config["model"]: {"mig": mig, "mig_sup": mig / 2},
+                "PCA": {"mig": 0.01},
+            }
+        },
+    }
+    (path / "config.json").write_text(json.dumps({"config": config}))
+    (path / "metrics.json").write_text(json.dumps(scores))
+    if codes is not None:
+        np.savez(path / "codes.npz", codes=codes, rows=np.arange(len(codes)))
+    return path
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Two settings of five seeds each, a run without scores, a file."""
+    for beta, migs in ((1.0, (1, 2, 3, 4, 5)), (4.0, (6, 2, 2, 7, 8))):
+        for seed, mig in enumerate(migs):
+            make_run(
+                tmp_path, seed, mig / 10, error=20.0 * beta + seed, beta=beta
+            )
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "notes.txt").write_text("")
+    return sorted(tmp_path.iterdir())
+
+
+def test_settings_have_mean_spread_and_the_best_three(sweep):
+    found = compare.compare(sweep)
+    assert list(found["settings"]) == ["beta_vae beta=1", "beta_vae beta=4"]
+    setting = found["settings"]["beta_vae beta=1"]
+    assert setting["seeds"] == [0, 1, 2, 3, 4]
+    mig = setting["quantities"]["mig"]
+    assert mig["mean"] == pytest.approx(0.3)
+    assert mig["std"] == pytest.approx(np.std([1, 2, 3, 4, 5], ddof=1) / 10)
+    assert mig["best_three"] == pytest.approx(0.4)
+    # Of errors the best are the smallest.
+    error = setting["quantities"]["squared_error"]
+    assert error["best_three"] == pytest.approx(21.0)
+    assert setting["quantities"]["elbo"]["mean"] == -30
+    assert [pathlib.Path(p).name for p in found["left_out"]] == [
+        "notes.txt",
+        "unfinished",
+    ]
+    assert found["controls"]["PCA"]["mig"]["mean"] == pytest.approx(0.01)
+
+
+def test_few_seeds_have_no_best_three_and_one_has_no_spread(tmp_path):
+    runs = [make_run(tmp_path, seed, 0.2) for seed in (0, 1, 2)]
+    found = compare.compare(runs)["settings"]["beta_vae"]["quantities"]["mig"]
+    assert found["best_three"] is None
+    assert found["std"] == 0
+    found = compare.compare(runs[:1])["settings"]["beta_vae"]["quantities"]
+    assert found["mig"]["std"] is None
+
+
+def test_the_table_names_what_differs(sweep):
+    text = compare.table(compare.compare(sweep))
+    lines = text.splitlines()
+    assert lines[0].split()[:3] == ["seeds", "squared_error", "elbo"]
+    row = next(line for line in lines if line.startswith("beta_vae beta=4"))
+    assert "0.5000 +- 0.2828" in row
+    best = lines[lines.index(row) + 1]
+    assert best.startswith("  best three") and "0.7000" in best
+    assert any(line.startswith("PCA") and "0.0100" in line for line in lines)
+    assert "unfinished" in lines[-1]
+    chosen = compare.table(compare.compare(sweep), ["alive_codes"])
+    assert chosen.splitlines()[0].split() == ["seeds", "alive_codes"]
+    with pytest.raises(InputError, match="no run has it"):
+        compare.table(compare.compare(sweep), ["mgi"])
+
+
+def test_points_are_means_over_the_best_seeds_by_score(sweep):
+    settings = compare.compare(sweep)["settings"].values()
+    points = compare.points(settings, "squared_error", "mig")
+    # Seeds 2, 3 and 4 of beta 1; 0, 3 and 4 of beta 4.
+    assert points == {
+        "beta_vae": [
+            (pytest.approx(23.0), pytest.approx(0.4), "beta=1"),
+            (pytest.approx(80 + 7 / 3), pytest.approx(0.7), "beta=4"),
+        ]
+    }
+    assert compare.points(settings, "squared_error", "sap") == {}
+
+
+def test_agreement_ranks_runs_without_labels(tmp_path):
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(500, 3))
+    mixed = true @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    kept = {0: true, 1: -true[:, ::-1], 2: mixed}
+    runs = [make_run(tmp_path, s, 0.1, codes=c) for s, c in kept.items()]
+    found = compare.compare(runs)
+    udr = found["settings"]["beta_vae"]["udr"]
+    assert udr[str(runs[0])] > udr[str(runs[2])]
+    assert udr[str(runs[1])] > udr[str(runs[2])]
+    assert "chosen without labels, beta_vae:" in compare.table(found)
+    # Codes of other images say nothing about each other.
+    np.savez(runs[1] / "codes.npz", codes=true, rows=np.arange(500) + 1)
+    np.savez(runs[2] / "codes.npz", codes=true, rows=np.arange(500) + 2)
+    assert compare.compare(runs)["settings"]["beta_vae"]["udr"] == {}
+
+
+def test_different_models_and_data_are_different_settings(tmp_path):
+    runs = [
+        make_run(tmp_path / "a", 0, 0.1),
+        make_run(tmp_path / "b", 0, 0.1, dataset="shapes"),
+        make_run(tmp_path / "c", 0, 0.1, model="vlae", log_every=7),
+    ]
+    found = compare.compare(runs)
+    assert list(found["settings"]) == [
+        "beta_vae dataset=sprites",
+        "beta_vae dataset=shapes",
+        "vlae dataset=sprites",
+    ]
+    assert set(found["controls"]) == {"PCA on sprites", "PCA on shapes"}
+
+
+def test_damage_is_one_line(tmp_path):
+    path = make_run(tmp_path, 0, 0.1)
+    (path / "metrics.json").write_text("{")
+    with pytest.raises(InputError, match="metrics.json.*damaged"):
+        compare.compare([path])
+    (path / "metrics.json").write_text("{}")
+    (path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="damaged"):
+        compare.compare([path])
+    with pytest.raises(InputError, match="give run directories"):
+        compare.compare([tmp_path / "none"])
+
+
+def test_the_command_writes_numbers_and_pictures(sweep):
+    result = subprocess.run(
+        [sys.executable, "-m", "trainers.compare", *map(str, sweep)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "beta_vae beta=4" in result.stdout
+    output = sweep[0].parent / "comparison"
+    stored = json.loads((output / "comparison.json").read_text())
+    assert len(stored["settings"]) == 2
+    for name in ("error-and-scores.png", "mig-and-mig-sup.png"):
+        assert np.asarray(Image.open(output / name)).std() > 0

@@ -1,0 +1,71 @@
+"""Few-shot accuracies, linear probes, and their table."""
+
+import numpy as np
+import pytest
+
+from tfdisent.models import few_shot
+from trainers import few_shot_scores
+
+
+def clustered(classes=6, images=20, spread=0.01, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(classes, 4))
+    labels = np.repeat(np.arange(classes), images)
+    codes = centres[labels] + spread * rng.normal(size=(len(labels), 4))
+    return codes.astype(np.float32), labels
+
+
+def test_clear_classes_are_always_right_and_noise_is_at_chance():
+    codes, labels = clustered()
+    noise, _ = clustered(spread=1e3, seed=1)
+    rows = {
+        "clear": (few_shot.nearest_neighbour, codes),
+        "noise": (few_shot.nearest_neighbour, noise),
+    }
+    scores = few_shot_scores.accuracies(rows, labels, episodes=1000)
+    # Six classes of twenty: no 20-way row, and none is invented.
+    assert set(scores) == {"5-way 1-shot", "5-way 5-shot"}
+    first = scores["5-way 1-shot"]
+    assert first["clear"]["mean"] == 1.0
+    assert 0.15 < first["noise"]["mean"] < 0.25
+    assert "difference" not in first["clear"]
+    gain = first["noise"]["difference"]
+    assert gain["mean"] == pytest.approx(1 - first["noise"]["mean"])
+    assert gain["low"] > 0.7
+
+
+def test_every_classifier_sees_the_same_episodes():
+    codes, labels = clustered(spread=1.0)
+    first, second = (
+        few_shot_scores.correct_answers(
+            few_shot.prototypes, codes * scale, labels, 5, 1, 250
+        )
+        for scale in (1.0, 2.0)
+    )
+    assert len(first) == 250
+    np.testing.assert_array_equal(first, second)
+
+
+def test_probe_tells_parts_apart():
+    codes, labels = clustered(classes=8)
+    noise = np.random.default_rng(3).normal(size=codes.shape)
+    scores = few_shot_scores.probe_scores(
+        {"identity": codes, "style": noise.astype(np.float32)}, labels
+    )
+    assert scores["identity"] == 1.0
+    assert scores["style"] < 0.35
+    assert scores["chance"] == 1 / 8
+    assert scores["images"] == 80
+
+
+def test_the_table_shows_intervals_and_differences():
+    codes, labels = clustered()
+    rows = {
+        "fden": (few_shot.prototypes, codes),
+        "nearest": (few_shot.nearest_neighbour, codes[::-1].copy()),
+    }
+    scores = {"few_shot": few_shot_scores.accuracies(rows, labels, 200)}
+    text = "\n".join(few_shot_scores.table(scores))
+    assert "5-way 1-shot accuracy, unseen classes, 95% interval" in text
+    assert "100.00 +- 0.00 %" in text
+    assert "lead over it" in text
