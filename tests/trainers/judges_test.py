@@ -103,9 +103,15 @@ def swaps(units, **options):
     return judges.swap_judge(Squares(units), perfect_judge(), split, **options)
 
 
-def test_a_perfect_model_swaps_what_it_should():
+@pytest.fixture(scope="module")
+def perfect_swaps():
+    """Swaps of a model whose units are the factors r, c and g."""
     units = {"r": ("place[0]",), "c": ("place[1]",), "g": ("grey",)}
-    scores = swaps(units, pairs=50)
+    return swaps(units, pairs=50)
+
+
+def test_a_perfect_model_swaps_what_it_should(perfect_swaps):
+    scores, units = perfect_swaps, "rcg"
     rows = ["(nothing)", "(everything)", "r", "c", "g"]
     assert list(scores["arrives"]) == list(scores["stays"]) == rows
     for unit, head in itertools.product(units, NAMES):
@@ -138,7 +144,7 @@ def test_a_unit_that_carries_two_factors_is_found_out():
 
 
 def test_swaps_follow_their_seed():
-    units = {"both": ("place",), "g": ("grey",)}
+    units = {"all": ("place", "grey")}
     first, again, other = (swaps(units, pairs=30, seed=s) for s in (1, 1, 2))
     assert first == again
     assert first["differing"] != other["differing"]
@@ -186,9 +192,8 @@ def test_labels_reach_a_model_that_takes_them():
     assert scores["stays"]["(nothing)"]["label"] == 1
 
 
-def test_the_table_names_rows_and_heads():
-    units = {"r": ("place[0]",), "c": ("place[1]",), "g": ("grey",)}
-    lines = judges.swap_table(swaps(units, pairs=20)).splitlines()
+def test_the_table_names_rows_and_heads(perfect_swaps):
+    lines = judges.swap_table(perfect_swaps).splitlines()
     assert lines[0].split()[-3:] == list(NAMES)
     assert lines[1].split()[-3:] == ["100.0"] * 3
     assert lines[4].startswith("r ") and "100.0 / 0.0" in lines[4]
