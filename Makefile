@@ -1,6 +1,8 @@
 # Two commands for a fresh machine that has only Python 3.11 to 3.13:
 #   make demo    train, measure, look at and export FDEN on embedded digits
 #   make test    lint and the quick tests (test-all: the slow ones too)
+# Tests of the page in a browser are skipped where there is none; on Debian:
+#   apt-get install chromium chromium-driver
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

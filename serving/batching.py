@@ -17,7 +17,7 @@ from serving.errors import invalid
 logger = logging.getLogger(__name__)
 
 # Converting more bytes than this would keep other requests waiting.
-LARGE = 2**17
+LARGE = 2**18
 EXPIRED = "Timed out waiting for the model."
 
 
@@ -116,6 +116,8 @@ class Batcher:
             if self._closed:
                 raise RequestError(Code.UNAVAILABLE, "The server is stopping.")
             if self._queued >= self.max_queued:
+                self._forget_cancelled()
+            if self._queued >= self.max_queued:
                 raise RequestError(
                     Code.RESOURCE_EXHAUSTED,
                     "The batch scheduling queue to which this task was "
@@ -144,6 +146,15 @@ class Batcher:
                 _fail(tasks, RequestError(Code.INTERNAL, "Internal error."))
             # A reference kept while waiting would keep an old version alive.
             del tasks
+
+    def _forget_cancelled(self):
+        """Makes room of tasks whose callers have given up."""
+        for key, queue in list(self._queues.items()):
+            kept = [task for task in queue if not task.future.cancelled()]
+            self._queued -= len(queue) - len(kept)
+            self._queues[key] = collections.deque(kept)
+            if not kept:
+                del self._queues[key]
 
     def _take(self):
         """The tasks of the next batch; None when there will be no more."""

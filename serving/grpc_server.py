@@ -155,6 +155,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     @answered
     async def GetModelMetadata(self, request, context):
+        _check_named(request)
         if not request.metadata_field:
             raise invalid(
                 "GetModelMetadataRequest must specify at least one "
@@ -224,8 +225,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
     def _find(self, request):
-        if not request.HasField("model_spec"):
-            raise invalid("Missing ModelSpec")
+        _check_named(request)
         return self.manager.find(*_named(request.model_spec))
 
     async def _run(self, servable, signature, inputs, context):
@@ -266,8 +266,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     @answered
     async def GetModelStatus(self, request, context):
-        if not request.HasField("model_spec"):
-            raise invalid("Missing ModelSpec")
+        _check_named(request)
         # As in TensorFlow Serving, a label is not looked at.
         name, version, _ = _named(request.model_spec)
         response = get_model_status_pb2.GetModelStatusResponse()
@@ -297,6 +296,11 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
 # How long a reload waits for its models where the caller sets no deadline.
 RELOAD_SECONDS = 300.0
+
+
+def _check_named(request):
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
 
 
 def _named(spec):

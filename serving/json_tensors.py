@@ -155,8 +155,12 @@ def read_predict(body, find_signature):
         raise invalid(
             f"Failed to get input map for signature: {name or 'DEFAULT'}"
         )
+    numeric = any(
+        spec.dtype in FLOATS or spec.dtype in INTEGERS
+        for spec in signature.inputs.values()
+    )
     # A list without these words has no booleans, which NumPy takes for numbers.
-    plain = b"true" not in body and b"false" not in body
+    plain = numeric and b"true" not in body and b"false" not in body
     if "instances" in document:
         if "inputs" in document:
             raise invalid(

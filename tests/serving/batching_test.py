@@ -126,6 +126,24 @@ def test_a_full_queue_refuses(batcher):
     assert caught.value.http == 429
 
 
+def test_who_gave_up_leaves_room(batcher):
+    signature = Recorder()
+    signature.gate.clear()
+    futures = [submit(batcher, signature, rows(0))]
+    while not signature.sizes:
+        time.sleep(0.001)
+    waiting = [submit(batcher, signature, rows(n)) for n in range(8)]
+    for future in waiting[1:]:
+        assert future.cancel()
+    values = [rows(n) for n in range(20, 27)]
+    futures += waiting[:1] + [submit(batcher, signature, v) for v in values]
+    with pytest.raises(RequestError, match="queue"):
+        submit(batcher, signature, rows(1))
+    signature.gate.set()
+    assert_doubled(futures, [rows(0), rows(0), *values])
+    assert sum(signature.sizes) == 9
+
+
 def test_too_many_rows_are_refused():
     batcher = Batcher(threads=1, max_request_rows=3)
     with pytest.raises(RequestError, match="4 rows"):
