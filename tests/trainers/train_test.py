@@ -75,39 +75,30 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, digits):
     )
 
 
-@pytest.mark.parametrize(
-    ("model", "small"),
-    [
-        ("cascade_vae", ["base=factor_vae"]),
-        ("cascade_infogan", ["filters=4,4", "hidden=8", "noise_dim=3"]),
-    ],
-)
-def test_rivals_are_resumed_with_their_optimizers(
-    model, small, tmp_path, digits
-):
+def test_rivals_are_resumed_with_their_optimizers(tmp_path, digits):
     settings = [
+        "base=factor_vae",
         "structure=d",
         "latent_dim=4",
         "critic_width=8",
         "batch_size=8",
         "checkpoint_every=2",
-        *small,
     ]
 
     def run(steps, workdir):
         config = configuration.build(
-            model, "digits", settings=[*settings, f"steps={steps}"]
+            "cascade_vae", "digits", settings=[*settings, f"steps={steps}"]
         )
         config = dataclasses.replace(config, schedule_steps=4)
         trained = fit_tiny(config, tmp_path / workdir, digits)
+        assert len(trained.optimizer_of) == 3
         state = [*trained.variables]
         for optimizer in trained.optimizer_of.values():
             state += optimizer.variables
         return [v.numpy() for v in state]
 
     whole = run(4, "whole")
-    stopped = run(2, "parts")
-    assert not np.array_equal(stopped[1], whole[1])
+    run(2, "parts")
     assert_same_weights(whole, run(4, "parts"))
 
 

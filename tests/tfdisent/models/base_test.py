@@ -13,7 +13,6 @@ MODELS = (
     "factor_vae",
     "beta_tcvae",
     "cascade_vae",
-    "infogan",
     "cascade_infogan",
     "ali",
     "fden",
@@ -274,7 +273,6 @@ MIRRORED = {
     "factor_vae": {},
     "beta_tcvae": {"data_size": 100},
     "cascade_vae": {"disc_input": "pair"},
-    "infogan": {"norm": None},
     "cascade_infogan": {"norm": None},
     "ali": {"norm": None},
     "fden": {"norm": None, "dropout": 0.2},
@@ -283,7 +281,6 @@ MIRRORED = {
 SGD_RATE = {
     "ali": 1e-2,
     "fden": 1e-1,
-    "infogan": 1e-2,
     "cascade_infogan": 1e-2,
 }
 STEPS = 5
