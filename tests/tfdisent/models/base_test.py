@@ -16,7 +16,6 @@ MODELS = (
     "pro_vlae",
     "jacobian_vae",
     "cascade_vae",
-    "infogan",
     "cascade_infogan",
     "ali",
     "fden",
@@ -281,7 +280,6 @@ MIRRORED = {
     "pro_vlae": {"schedule_steps": 5},
     "jacobian_vae": {"schedule_steps": 4},
     "cascade_vae": {"disc_input": "pair"},
-    "infogan": {"norm": None},
     "cascade_infogan": {"norm": None},
     "ali": {"norm": None},
     "class_vae": {"step2_input": "both", "classifier_steps": 2},
@@ -295,7 +293,6 @@ SGD_RATE = {
     "class_vae": 1e-5,
     "cvae": 1e-5,
     "fden": 1e-1,
-    "infogan": 1e-2,
 }
 STEPS = 5
 
