@@ -238,14 +238,18 @@ def test_mixed_precision_trains(name, precision, narrow_ali):
     assert all(scaled) == any(scaled) == (precision == "mixed_float16")
     batch = testing.random_batch(model)
     weights = [v.numpy() for v in model.trainable_variables]
+
+    def changed():
+        now = [v.numpy() for v in model.trainable_variables]
+        return not all(map(np.array_equal, weights, now))
+
     # The loss scale starts where some gradients overflow, and comes down.
-    for _ in range(4):
+    for _ in range(16):
         logs = model.train_step(batch)
         assert all(np.isfinite(float(v)) for v in logs.values()), logs
-    assert any(
-        not np.array_equal(a, b.numpy())
-        for a, b in zip(weights, model.trainable_variables, strict=True)
-    )
+        if changed():
+            break
+    assert changed()
     assert all(v.dtype == "float32" for v in model.trainable_variables)
 
 
