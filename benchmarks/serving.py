@@ -410,6 +410,10 @@ def measure(seconds, clients, batch, count):
     """All figures."""
     import tensorflow as tf
 
+    def say(text):
+        print(text, file=sys.stderr, flush=True)
+
+    say("Exporting two models.")
     images = pictures(IMAGES)
     with tempfile.TemporaryDirectory() as folder:
         versions, models = pathlib.Path(folder, "a"), pathlib.Path(folder, "b")
@@ -422,22 +426,25 @@ def measure(seconds, clients, batch, count):
             for m in loaded
         ]
         signature = loaded[0].signatures[SIGNATURE]
+        found = {}
         with served(models) as ports:
-            return {
-                "latency": latency(signature, ports, images, count),
-                "throughput": throughput(
-                    signature, ports, images, batch, clients, seconds / 6
-                ),
-                "load": load(
-                    ports[0],
-                    versions,
-                    models / NAME,
-                    clients,
-                    seconds,
-                    images,
-                    np.stack(expected),
-                ),
-            }
+            say("Measuring latency.")
+            found["latency"] = latency(signature, ports, images, count)
+            say(f"{found}\nMeasuring throughput.")
+            found["throughput"] = throughput(
+                signature, ports, images, batch, clients, seconds / 6
+            )
+            say(f"{found['throughput']}\nLoading the server.")
+            found["load"] = load(
+                ports[0],
+                versions,
+                models / NAME,
+                clients,
+                seconds,
+                images,
+                np.stack(expected),
+            )
+        return found
 
 
 def main():

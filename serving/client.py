@@ -154,6 +154,8 @@ class Client:
                     _specs(entry.get("inputs")), _specs(entry.get("outputs"))
                 )
                 for name, entry in found.items()
+                # The one that initialises a SavedModel cannot be called.
+                if not name.startswith("__")
             }
         return self._signatures
 
@@ -306,11 +308,10 @@ class Client:
             cannot be reached, or one that refuses.
         """
         spec = self.signatures.get(signature)
-        if spec is None or not spec.outputs:
-            known = [name for name, s in self.signatures.items() if s.outputs]
+        if spec is None:
             raise ServingError(
                 f"{self.model} has no signature {signature!r}; it has: "
-                f"{', '.join(sorted(known))}."
+                f"{', '.join(sorted(self.signatures))}."
             )
         expects = f" {signature} of {self.model} expects: {spec}."
         if set(inputs) != set(spec.inputs):

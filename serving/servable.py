@@ -5,6 +5,7 @@ import functools
 import pathlib
 import re
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
@@ -89,13 +90,19 @@ class Signature:
             outputs = self.function(
                 **{name: tf.constant(value) for name, value in inputs.items()}
             )
-            return {name: value.numpy() for name, value in outputs.items()}
+            return {name: _array(value) for name, value in outputs.items()}
         except tf.errors.OpError as error:
             raise RequestError(
                 Code(error.error_code), operation_message(error.message)
             ) from error
         except (TypeError, ValueError) as error:
             raise invalid(str(error)) from error
+
+
+def _array(tensor):
+    value = tensor.numpy()
+    # Of no rank, strings arrive as plain bytes.
+    return np.array(value, object) if isinstance(value, bytes) else value
 
 
 def operation_message(text):
