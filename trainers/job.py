@@ -90,10 +90,10 @@ def finished(config, workdir):
     """
     try:
         stored = json.loads((workdir / "metrics.json").read_text())
-        _, image_shape = rundir.read_config(workdir)
+        before, image_shape = rundir.read_config(workdir)
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    rundir.claim(workdir, config, image_shape)
+    rundir.claim(workdir, train.counted_as(config, before), image_shape)
     return _complete(stored) and stored["step"] >= config.steps
 
 

@@ -404,6 +404,16 @@ def counted(config, dataset, train):
     return dataclasses.replace(config, **known)
 
 
+def counted_as(config, before):
+    """`counted` by what an earlier run of the same data found."""
+    open_fields = [n for n in ("num_classes", "tree") if hasattr(config, n)]
+    if getattr(config, "data_size", None) == 0:
+        open_fields.append("data_size")
+    return dataclasses.replace(
+        config, **{n: getattr(before, n, None) for n in open_fields}
+    )
+
+
 def adapt_to(model, train, shape):
     """Lets a new model take its statistics from a part of the training set."""
     chosen = np.linspace(0, len(train) - 1, min(len(train), ADAPT_IMAGES))
