@@ -124,7 +124,7 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
     if not hasattr(model, "parts"):
         return scores
     if names is None:
-        scores |= own_scores(model, dataset, fit, test)
+        scores |= own_scores(model, config, dataset, fit, test)
     bounds = names is None or "bounds" in names
     if bounds and model.log_likelihood is not None:
         scores["bounds"] = likelihood.evidence_bounds(
@@ -150,11 +150,12 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
     return scores | found
 
 
-def own_scores(model, dataset, fit, test):
+def own_scores(model, config, dataset, fit, test):
     """What models of labels and of structures are asked beside.
 
     Args:
       model: a `PartsModel`.
+      config: of the run.
       dataset: a `Dataset`.
       fit, test: its `Split`s; `test` may be None.
 
@@ -164,7 +165,10 @@ def own_scores(model, dataset, fit, test):
     from trainers import label_scores
     from trainers import structure_scores
 
-    scores = structure_scores.of_model(model, dataset)
+    judge = None
+    if model.graph is not None and judgeable(config, dataset):
+        judge = independent_judge(model, config, dataset)
+    scores = structure_scores.of_model(model, dataset, judge)
     if test is not None and label_scores.applies(model, dataset, test):
         scores |= label_scores.scores(model, dataset, fit, test)
     return scores
@@ -185,17 +189,14 @@ def judged(model, config, dataset, names=None):
     """
     from trainers import judges
 
-    if not config.judge_steps:
+    if not judgeable(config, dataset):
         return {}
-    if not (dataset.num_classes or dataset.factor_names):
-        return {}
-    settings = judges.Settings(steps=config.judge_steps)
-    options = {"settings": settings, "report": report}
+    options = judge_options(config)
     scores = {}
     # Of hundreds of single entries none is a unit that anybody names.
     few = len(model.units) <= code_scores.WIDE
     if "swaps" in names if names else few:
-        judge = judges.of_dataset(dataset, model.image_shape, **options)
+        judge = independent_judge(model, config, dataset)
         _, images = judges.independent_splits(dataset)
         scores["swaps"] = judges.swap_judge(model, judge, images)
     if model.sample is not None and (not names or "samples" in names):
@@ -206,6 +207,29 @@ def judged(model, config, dataset, names=None):
             found = {"absent": str(error)}
         scores["samples"] = found
     return scores
+
+
+def judgeable(config, dataset):
+    """Whether there is anything that an independent classifier could learn."""
+    known = dataset.num_classes or dataset.factor_names
+    return bool(config.judge_steps and known)
+
+
+def judge_options(config):
+    """How a run's judges are trained, for `judges.of_dataset`."""
+    from trainers import judges
+
+    settings = judges.Settings(steps=config.judge_steps)
+    return {"settings": settings, "report": report}
+
+
+def independent_judge(model, config, dataset):
+    """The classifier of a data set, at a model's image shape."""
+    from trainers import judges
+
+    return judges.of_dataset(
+        dataset, model.image_shape, **judge_options(config)
+    )
 
 
 def losses(model, split, held_out):
