@@ -60,7 +60,9 @@ setup(
     entry_points={
         "console_scripts": [
             "tfdisent-run=trainers.run:console",
+            "tfdisent-compare=trainers.compare:console",
             "tfdisent-encode=trainers.encode:console",
+            "tfdisent-evaluate=trainers.evaluate:console",
             "tfdisent-export=export.run:console",
         ]
     },

@@ -83,7 +83,7 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
     else:
         chosen = ("losses", *code_scores.CHEAP) if quick else names
         scores = evaluate_images(model, config, dataset, run, chosen, suffix)
-    if hasattr(model, "parts"):
+    if hasattr(model, "parts") and not quick:
         scores |= judged(model, config, dataset, names)
     if names and not quick:
         check_asked(names, scores, dataset)
@@ -131,6 +131,7 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
     if encoder is None or wanted == ():
         return scores
     if wanted and not dataset.factor_names:
+        # There is nothing to score codes against.
         return scores
     controls = {}
     if dataset.factor_names:
@@ -150,7 +151,8 @@ def judged(model, config, dataset, names=None):
     Args:
       model: a `PartsModel`.
       config: of the run.
-      dataset: a `Dataset`; without classes and factors there is no judge.
+      dataset: a `Dataset`; without classes and factors there is no judge,
+        nor where the test images' classes are not among the training images'.
       names: see `evaluate`.
 
     Returns:
@@ -159,9 +161,8 @@ def judged(model, config, dataset, names=None):
     """
     from trainers import judges
 
-    if not config.judge_steps:
-        return {}
-    if not (dataset.num_classes or dataset.factor_names):
+    known = dataset.num_classes or dataset.factor_names
+    if not (config.judge_steps and known and same_classes(dataset)):
         return {}
     settings = judges.Settings(steps=config.judge_steps)
     options = {"settings": settings, "report": report}
@@ -180,6 +181,14 @@ def judged(model, config, dataset, names=None):
             found = {"absent": str(error)}
         scores["samples"] = found
     return scores
+
+
+def same_classes(dataset):
+    """Whether what is learned of training images can be asked of the others."""
+    train, test = (dataset.splits.get(name) for name in ("train", "test"))
+    if test is None or test.labels is None:
+        return True
+    return bool(np.isin(test.labels, train.labels).all())
 
 
 def losses(model, split, held_out):
@@ -297,9 +306,10 @@ def score_encoder(rows, dataset, names=None):
     # There is nothing in a factor of one value that a code could tell.
     varied = np.flatnonzero(sizes > 1)
     factor_names = tuple(dataset.factor_names[k] for k in varied)
+    factors = factors[:, varied]
     arrays = {
         name: code_scores.Codes(
-            factors=factors[:, varied],
+            factors=factors,
             means=means,
             stddevs=stddevs,
             factor_names=factor_names,
@@ -312,7 +322,7 @@ def score_encoder(rows, dataset, names=None):
         for name, (means, stddevs) in tables.items()
     }
     sample |= {
-        "factors": factors[fit][:, varied],
+        "factors": factors[fit],
         "factor_names": np.array(factor_names),
     }
     scores["disentanglement"], matrices = code_scores.score_rows(
