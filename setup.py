@@ -77,8 +77,10 @@ setup(
     entry_points={
         "console_scripts": [
             "tfdisent-run=trainers.run:console",
+            "tfdisent-compare=trainers.compare:console",
             "tfdisent-encode=trainers.encode:console",
             "tfdisent-retrieve=trainers.retrieve:console",
+            "tfdisent-evaluate=trainers.evaluate:console",
             "tfdisent-export=export.run:console",
             "tfdisent-promote=export.promote:console",
             "tfdisent-serve=serving.run:console",

@@ -87,7 +87,7 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
         from trainers import hierarchy_scores
 
         scores |= hierarchy_scores.evaluate(model, config, dataset, run)
-    if hasattr(model, "parts"):
+    if hasattr(model, "parts") and not quick:
         scores |= judged(model, config, dataset, names)
     if names and not quick:
         check_asked(names, scores, dataset)
@@ -137,6 +137,7 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
     if encoder is None or wanted == ():
         return scores
     if wanted and not dataset.factor_names:
+        # There is nothing to score codes against.
         return scores
     controls = {}
     if dataset.factor_names:
@@ -180,7 +181,8 @@ def judged(model, config, dataset, names=None):
     Args:
       model: a `PartsModel`.
       config: of the run.
-      dataset: a `Dataset`; without classes and factors there is no judge.
+      dataset: a `Dataset`; without classes and factors there is no judge,
+        nor where the test images' classes are not among the training images'.
       names: see `evaluate`.
 
     Returns:
@@ -210,9 +212,14 @@ def judged(model, config, dataset, names=None):
 
 
 def judgeable(config, dataset):
-    """Whether there is anything that an independent classifier could learn."""
+    """Whether what a judge learns of training images can be asked of others."""
     known = dataset.num_classes or dataset.factor_names
-    return bool(config.judge_steps and known)
+    if not (config.judge_steps and known):
+        return False
+    train, test = (dataset.splits.get(name) for name in ("train", "test"))
+    if test is None or test.labels is None:
+        return True
+    return bool(np.isin(test.labels, train.labels).all())
 
 
 def judge_options(config):
@@ -347,9 +354,10 @@ def score_encoder(rows, dataset, names=None):
     # There is nothing in a factor of one value that a code could tell.
     varied = np.flatnonzero(sizes > 1)
     factor_names = tuple(dataset.factor_names[k] for k in varied)
+    factors = factors[:, varied]
     arrays = {
         name: code_scores.Codes(
-            factors=factors[:, varied],
+            factors=factors,
             means=means,
             stddevs=stddevs,
             factor_names=factor_names,
@@ -362,7 +370,7 @@ def score_encoder(rows, dataset, names=None):
         for name, (means, stddevs) in tables.items()
     }
     sample |= {
-        "factors": factors[fit][:, varied],
+        "factors": factors[fit],
         "factor_names": np.array(factor_names),
     }
     scores["disentanglement"], matrices = code_scores.score_rows(

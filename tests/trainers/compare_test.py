@@ -2,8 +2,7 @@
 
 import json
 import pathlib
-import subprocess
-import sys
+import types
 
 import numpy as np
 import pytest
@@ -11,8 +10,6 @@ from PIL import Image
 
 from tfdisent import InputError
 from trainers import compare
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 def make_run(folder, seed, mig, error=20.0, codes=None, **fields):
@@ -163,17 +160,16 @@ def test_damage_is_one_line(tmp_path):
         compare.compare([tmp_path / "none"])
 
 
-def test_the_command_writes_numbers_and_pictures(sweep):
-    result = subprocess.run(
-        [sys.executable, "-m", "trainers.compare", *map(str, sweep)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "beta_vae beta=4" in result.stdout
+def test_the_command_writes_numbers_and_pictures(sweep, capsys):
+    paths = [str(path) for path in sweep]
+    given = {"arguments": paths, "metrics": [], "output": None}
+    compare.main(types.SimpleNamespace(**given))
     output = sweep[0].parent / "comparison"
+    told = capsys.readouterr().out
+    assert "beta_vae beta=4" in told and f"kept in {output}" in told
     stored = json.loads((output / "comparison.json").read_text())
     assert len(stored["settings"]) == 2
     for name in ("error-and-scores.png", "mig-and-mig-sup.png"):
         assert np.asarray(Image.open(output / name)).std() > 0
+    with pytest.raises(InputError, match="as runs"):
+        compare.main(types.SimpleNamespace(**given | {"arguments": []}))

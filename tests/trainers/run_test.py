@@ -190,7 +190,7 @@ def flags(**values):
         "model": "beta_vae",
         "dataset": "digits",
         "preset": "default",
-        "set": ["latent_dim=3", "batch_size=8", "steps=2", "judge_steps=0"],
+        "set": ["latent_dim=3", "batch_size=8"],
         "workdir": None,
         "steps": None,
         "seed": None,
@@ -200,7 +200,7 @@ def flags(**values):
         "precision": None,
         "data_dir": None,
         "backbone": None,
-        "quick": False,
+        "quick": True,
     }
     return types.SimpleNamespace(**defaults | values)
 

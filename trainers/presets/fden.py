@@ -83,6 +83,7 @@ PRESETS = {
             "backbone_steps": 500,
             "image_every": 0,
             "critic_steps": 500,
+            "judge_steps": 500,
         },
     },
 }
