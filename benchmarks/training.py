@@ -12,6 +12,7 @@ a busy machine slows all alike.
 """
 
 import argparse
+import inspect
 import json
 import statistics
 import time
@@ -56,8 +57,10 @@ def case(name, network=None):
         codes = rng.normal(size=(9_600, model.size)).astype(np.float32)
         sampler = EpisodeSampler(np.repeat(np.arange(480), 20))
         return model, sampler.batches(codes.__getitem__, size)
-    options = {"network": network} if network else {}
-    model = models.get(name)(image_shape=shape, **options)
+    model_class = models.get(name)
+    choice = "network" in inspect.signature(model_class).parameters
+    options = {"network": network} if network and choice else {}
+    model = model_class(image_shape=shape, **options)
     images = rng.random((4_000, *shape), np.float32) > 0.9
     classes = len(model.paths) if "hierarchy" in model.needs else 10
     labels = rng.integers(0, classes, len(images))

@@ -199,10 +199,10 @@ def _headings(strings, width, padding=PADDING):
     return beside([place(t, len(t), width) for t in lines], padding)
 
 
-def _row_names(strings, height, padding=PADDING):
-    """Texts to the left of rows of this height."""
+def _row_names(strings, height, padding=PADDING, least=0):
+    """Texts to the left of rows of this height, `least` pixels wide or more."""
     lines = [text(s) for s in strings]
-    width = max(t.shape[1] for t in lines)
+    width = max(least, *(t.shape[1] for t in lines))
     return stack([place(t, height, width, across=1) for t in lines], padding)
 
 
@@ -609,22 +609,23 @@ def _groups(strips, zoom, columns):
     """Named and bracketed rows of every strip."""
     names = [strip.name or strip.part for strip in strips]
     width = max(text(name).shape[1] for name in names)
+    labels = [s.labels or [str(entry) for entry in s.entries] for s in strips]
+    widths = [text(line).shape[1] for lines in labels for line in lines]
+    least = max(widths, default=0)
     groups = []
-    for name, strip in zip(names, strips, strict=True):
+    for name, strip, lines in zip(names, strips, labels, strict=True):
         rows = []
         if strip.entries:
             images = strip.images.reshape(-1, *strip.images.shape[2:])
-            labels = strip.labels or [str(entry) for entry in strip.entries]
-            numbers = _row_names(labels, zoom * images.shape[1])
+            numbers = _row_names(lines, zoom * images.shape[1], least=least)
             sheet = tile(images, columns, zoom=zoom)
             rows.append(beside([numbers, sheet], GAP // 2))
         if strip.folded:
             rows.append(text(f"{strip.folded} with a KL below {DEAD:g} nats"))
-        # To the right, where the images of all groups stand.
+        # As wide as the groups with images, so that all brackets align.
         across = columns * (zoom * strip.images.shape[3] + PADDING) - PADDING
-        rows = [
-            place(r, len(r), max(across, r.shape[1]), across=0) for r in rows
-        ]
+        across += least + GAP // 2
+        rows = [place(row, len(row), across, across=0) for row in rows]
         groups.append(_bracketed(name, stack(rows), width))
     return groups
 

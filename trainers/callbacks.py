@@ -219,11 +219,12 @@ def level_information(model, split):
     rows = _evenly(len(split), INFORMATION_IMAGES)
     parts = {part for part, _ in model.groups.values()}
 
-    @tf.function(jit_compile=False, reduce_retracing=True)
     def moments(image):
         posterior = model.posterior(image)
         return {p: (posterior[p].mean(), posterior[p].stddev()) for p in parts}
 
+    any_batch = tf.TensorSpec([None, *model.image_shape])
+    moments = tf.function(moments, [any_batch], jit_compile=False)
     batches = [
         moments(batch["image"])
         for batch in pipeline.in_order(split.subset(rows), model.image_shape)

@@ -212,10 +212,13 @@ def judged(model, config, dataset, names=None):
 
 
 def judgeable(config, dataset):
-    """Whether what a judge learns of training images can be asked of others."""
+    """Whether a run wants a judge, and there is something it could learn."""
     known = dataset.num_classes or dataset.factor_names
-    if not (config.judge_steps and known):
-        return False
+    return bool(config.judge_steps and known) and same_classes(dataset)
+
+
+def same_classes(dataset):
+    """Whether what is learned of training images can be asked of the others."""
     train, test = (dataset.splits.get(name) for name in ("train", "test"))
     if test is None or test.labels is None:
         return True
