@@ -17,7 +17,7 @@ from serving.errors import invalid
 logger = logging.getLogger(__name__)
 
 # Converting more bytes than this would keep other requests waiting.
-LARGE = 2**18
+LARGE = 2**19
 EXPIRED = "Timed out waiting for the model."
 
 
