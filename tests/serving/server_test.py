@@ -265,7 +265,7 @@ def test_a_stop_finishes_what_runs(hot):
     server, models = hot
     before = sorted(p for p in models.rglob("*"))
     answers = []
-    busy = {"signature_name": "loop", "instances": [3e5]}
+    busy = {"signature_name": "loop", "instances": [1e5]}
     thread = threading.Thread(
         target=lambda: answers.append(server.predict("zoo", busy))
     )
@@ -273,7 +273,7 @@ def test_a_stop_finishes_what_runs(hot):
     time.sleep(0.3)
     status, errors = server.stop(signal.SIGTERM)
     thread.join()
-    assert answers == [(200, {"predictions": [3e5]})]
+    assert answers == [(200, {"predictions": [1e5]})]
     assert status == 0
     assert "Traceback" not in errors
     assert sorted(p for p in models.rglob("*")) == before
