@@ -26,7 +26,7 @@ IMAGES = pathlib.Path(__file__).parent / "images"
 ROWS = 10_000
 # The traversals start here; the hues lie between the axes of their circle.
 START = (1, 6, 8, 4, 1, 3)
-COLOURS = 128
+COLOURS = 256
 
 
 class Clean:
