@@ -1,6 +1,7 @@
 """A server in a process of its own, and the SavedModels it serves."""
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -233,12 +234,23 @@ class Server:
             cwd=ROOT,
             env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
         )
-        printed = self.process.stdout.readline()
-        printed += self.process.stdout.readline()
-        found = PORTS.search(printed)
+
+    @functools.cached_property
+    def ports(self):
+        """Of REST and gRPC; the process takes seconds to say them."""
+        lines = self.process.stdout.readline() + self.process.stdout.readline()
+        found = PORTS.search(lines)
         if not found:
             pytest.fail(f"no server: {self.printed()}")
-        self.rest_port, self.grpc_port = map(int, found.groups())
+        return tuple(map(int, found.groups()))
+
+    @property
+    def rest_port(self):
+        return self.ports[0]
+
+    @property
+    def grpc_port(self):
+        return self.ports[1]
 
     def request(self, method, path, body=None, headers=()):
         """`(status, headers, body)` of one request; a str or bytes body."""
@@ -313,18 +325,22 @@ def start(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server(start, halves, zoo, exported, tmp_path_factory):
+def server(start, request, tmp_path_factory):
     """One server for all tests that do not change what is served."""
     models = tmp_path_factory.mktemp("models")
+    config = models / "models.config"
+    config.write_text(CONFIG)
+    # TensorFlow starts there while models are made here.
+    server = start(models, f"--model_config_file={config}")
+    halves, zoo, (_, tiny) = map(
+        request.getfixturevalue, ("halves", "zoo", "exported")
+    )
     for version, offset in ((1, 2), (2, 3)):
         shutil.copytree(halves / str(offset), models / "halves" / str(version))
     shutil.copytree(zoo, models / "zoo")
-    shutil.copytree(exported[1], models / "tiny")
+    shutil.copytree(tiny, models / "tiny")
     (models / "broken" / "7").mkdir(parents=True)
     (models / "broken" / "7" / "saved_model.pb").write_bytes(b"\xff\xff")
-    config = models / "models.config"
-    config.write_text(CONFIG)
-    server = start(models, f"--model_config_file={config}")
     for model, version in (
         ("halves", 1),
         ("halves", 2),

@@ -186,9 +186,9 @@ print(json.dumps(found))
 def hot(start, halves, zoo, tmp_path_factory):
     """`(server, models)`: a server whose models the tests change."""
     models = tmp_path_factory.mktemp("hot")
+    server = start(models)
     shutil.copytree(halves / "2", models / "m" / "1")
     shutil.copytree(zoo, models / "zoo")
-    server = start(models)
     server.wait_for("m", 1)
     server.wait_for("zoo", 1)
     return server, models
