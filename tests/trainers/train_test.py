@@ -247,3 +247,16 @@ def test_progress_says_rate_and_time_left():
     assert "steps/s" in lines[1]
     assert "left" in lines[1]
     assert lines[1].endswith("loss 0.5")
+
+
+def test_a_counter_says_rate_and_time_left(capsys, monkeypatch):
+    now = iter([0.0, 4.0, 12.0, 14.0])
+    monkeypatch.setattr(train.time, "perf_counter", lambda: next(now))
+    report = train.counter("encoding")
+    report(40, 140)
+    report(120, 140)
+    report(140, 140)
+    assert capsys.readouterr().out.splitlines() == [
+        "encoding: 120/140  10 images/s  2 s left",
+        "encoding: 140/140  10 images/s  0 s left",
+    ]
