@@ -30,6 +30,10 @@ WIDE = 64
 # A posterior that is nearer to its prior, in nats, says nothing of the image
 # (Duan et al., ICLR 2020).
 ALIVE_KL = 0.01
+# Draws from an aggregated posterior; each meets every row's every code, once
+# on all rows and about once more within the values of the factors.
+AGGREGATE_DRAWS = 10_000
+SECONDS_A_PAIR = 8e-9
 # dSprites' factors: beta-TCVAE and pro-VLAE leave the shape out of MIG there.
 DSPRITES = ("shape", "scale", "orientation", "position_x", "position_y")
 
@@ -168,7 +172,11 @@ def _dci(name, rows):
 
 def _aggregate(codes):
     information = metrics.aggregate_information_matrix(
-        codes.factors, codes.means, codes.stddevs, seed=SEED
+        codes.factors,
+        codes.means,
+        codes.stddevs,
+        samples=AGGREGATE_DRAWS,
+        seed=SEED,
     )
     shares = information / metrics.factor_entropies(codes.factors)
     active = np.var(codes.means, axis=0) > 1e-2
@@ -188,7 +196,11 @@ def _aggregate(codes):
 
 def _mutual_information(codes):
     overlap = metrics.information_overlap(
-        codes.means, codes.stddevs, codes.groups, seed=SEED
+        codes.means,
+        codes.stddevs,
+        codes.groups,
+        samples=AGGREGATE_DRAWS,
+        seed=SEED,
     )
     values = {"i_x_z": overlap.total}
     if len(codes.groups) > 1:
@@ -380,6 +392,11 @@ def score_rows(rows, names=None, report=None, reason=""):
             if missing(name, codes, names is not None):
                 # A control without a posterior or of a single code.
                 continue
+            if score.posterior:
+                pairs = AGGREGATE_DRAWS * codes.means.size
+                minutes = pairs * SECONDS_A_PAIR / 60
+                if minutes > 1:
+                    report(f"{name} of {row}: about {minutes:.0f} minutes")
             started = time.perf_counter()
             try:
                 found, drawn = score.compute(codes)

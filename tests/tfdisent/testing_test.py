@@ -236,3 +236,14 @@ def test_a_model_without_a_file_form_is_not_asked_for_one():
         raise ValueError("lives in its run directory only")
 
     testing.check_model(type("NoFile", (Theirs,), {"get_config": refuse})())
+
+
+def test_a_likelihood_of_another_shape_or_without_a_posterior(narrow_ali):
+    model = testing.tiny_model("beta_vae")
+    model.log_likelihood = lambda image, z: tf.zeros_like(z)
+    with pytest.raises(AssertionError, match=r"log_likelihood is .*\(4, 4\)"):
+        testing.check_model(model)
+    model = testing.tiny_model("autoencoder")
+    model.log_likelihood = lambda image, z: tf.zeros(len(image))
+    with pytest.raises(AssertionError, match="without a posterior"):
+        testing.check_model(model)

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tfdisent import InputError
+from tfdisent import data
 from trainers import config as configuration
 from trainers import job
 from trainers import rundir
@@ -242,3 +243,36 @@ def test_a_folder_of_categories_becomes_a_scored_hierarchy(
     # The same line again finds the run finished, tree and all.
     again = job.run(config, workdir, strategy="single")
     assert "accuracy among siblings" in again
+
+
+def test_quick_leaves_every_factor_something_to_vary():
+    dataset = data.load("sprites")
+    cut = job.small(dataset)
+    # Nothing may ask for the codes of all 737,280 points.
+    assert cut.grid is None
+    assert cut.factor_names == dataset.factor_names
+    batch = cut.splits["train"].take(np.arange(job.QUICK_IMAGES))
+    assert batch["factors"].shape == (job.QUICK_IMAGES, 5)
+    for column, size in zip(
+        batch["factors"].T, dataset.factor_sizes, strict=True
+    ):
+        assert set(column) == set(range(size))
+
+
+def test_a_run_is_finished_when_it_was_scored_at_its_last_step(tmp_path):
+    config = configuration.build("autoencoder", "digits", steps=10)
+    assert not job.finished(config, tmp_path)
+    rundir.claim(tmp_path, config, (32, 32, 1))
+    scores = {"step": 10}
+    rundir.write_json(tmp_path / "metrics.json", scores)
+    # Scored by hand, before the run came to its end.
+    assert not job.finished(config, tmp_path)
+    rundir.write_json(
+        tmp_path / "metrics.json", scores | {"training_seconds": 1.0}
+    )
+    assert job.finished(config, tmp_path)
+    longer = dataclasses.replace(config, steps=20)
+    assert not job.finished(longer, tmp_path)
+    other = dataclasses.replace(config, hidden=3)
+    with pytest.raises(InputError, match="hidden 256 there, 3 asked for"):
+        job.finished(other, tmp_path)

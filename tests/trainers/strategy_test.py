@@ -110,6 +110,8 @@ def test_choices():
         assert strategies.choose("auto").num_replicas_in_sync == 1
     devices = len(tf.config.list_logical_devices("CPU"))
     assert strategies.choose("mirrored").num_replicas_in_sync == devices
+    # Collectives of a second one would meet the first one's.
+    assert strategies.choose("mirrored") is strategies.choose("mirrored")
     with pytest.raises(InputError, match="auto, single, mirrored"):
         strategies.choose("tpu")
 

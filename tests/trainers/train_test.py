@@ -316,3 +316,16 @@ def test_a_model_of_labels_wants_labels(digits):
     bare = dataclasses.replace(digits, num_classes=None)
     with pytest.raises(InputError, match="'digits' has no labels"):
         train.training_splits(config, bare, frozenset({"label"}))
+
+
+def test_a_counter_says_rate_and_time_left(capsys, monkeypatch):
+    now = iter([0.0, 4.0, 12.0, 14.0])
+    monkeypatch.setattr(train.time, "perf_counter", lambda: next(now))
+    report = train.counter("encoding")
+    report(40, 140)
+    report(120, 140)
+    report(140, 140)
+    assert capsys.readouterr().out.splitlines() == [
+        "encoding: 120/140  10 images/s  2 s left",
+        "encoding: 140/140  10 images/s  0 s left",
+    ]

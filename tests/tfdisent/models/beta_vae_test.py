@@ -58,3 +58,16 @@ def test_posterior_has_the_half_log_variance_as_log_scale(model):
     )
     assert posterior.batch_shape == (2,)
     assert posterior.event_shape == (4,)
+
+
+def test_unknown_network():
+    with pytest.raises(ValueError, match="Received: dense"):
+        testing.tiny_model("beta_vae", network="dense")
+
+
+def test_the_likelihood_is_the_negative_cross_entropy(model):
+    image = testing.random_images((32, 32, 1), 3)
+    z = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    nats = model.log_likelihood(image, z)
+    expected = losses.cross_entropy_per_image(image, model.decoder(z))
+    np.testing.assert_allclose(nats, -expected, rtol=1e-5)
