@@ -68,6 +68,6 @@ def test_unknown_network():
 def test_the_likelihood_is_the_negative_cross_entropy(model):
     image = testing.random_images((32, 32, 1), 3)
     z = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    nats = model.log_likelihood(image, z)
+    nats = model.log_likelihood(image, z=z)
     expected = losses.cross_entropy_per_image(image, model.decoder(z))
     np.testing.assert_allclose(nats, -expected, rtol=1e-5)
