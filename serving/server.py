@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 # A thread that waits for Python's lock gets it after this long, not after the
 # default 5 ms: requests are short.
 SWITCH_SECONDS = 0.0005
+# A connection closed at the moment of its next request loses that request;
+# clients and proxies let theirs go before this.
+KEEP_ALIVE_SECONDS = 120
 # Requests that run when the server is told to stop are waited for.
 GRACE_SECONDS = 30
 
@@ -142,6 +145,7 @@ async def _serve(flags):
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )

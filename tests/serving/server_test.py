@@ -1,6 +1,7 @@
 """The server as a whole: versions that change, clients, faults, the end."""
 
 import base64
+import http.client
 import io
 import json
 import pathlib
@@ -277,6 +278,17 @@ def test_a_stop_finishes_what_runs(hot):
     assert status == 0
     assert "Traceback" not in errors
     assert sorted(p for p in models.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_connections_that_rest_stay_open(server):
+    """Longer than uvicorn's own five seconds."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest_port)
+    for rest in (5.5, 0):
+        connection.request("GET", "/v1/models/zoo")
+        assert connection.getresponse().read()
+        time.sleep(rest)
+    connection.close()
 
 
 # ---- memory ---------------------------------------------------------------
