@@ -122,6 +122,7 @@ def quick_fden():
         jitters=1,
         eval_episodes=20,
         critic_steps=2,
+        judge_steps=0,
         image_every=0,
         backbone_range=(-1.0, 1.0),
     )
@@ -223,6 +224,7 @@ def test_a_folder_of_categories_becomes_a_scored_hierarchy(
             "held_out=a/2",
             "eval_images=20",
             "baseline_steps=0",
+            "judge_steps=0",
         ],
     )
     workdir = tmp_path / "run"
