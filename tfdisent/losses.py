@@ -174,8 +174,13 @@ def capacity_gap(kl, capacity, step, ramp_steps):
     Returns:
       float32 scalar, nats.
     """
+    return tf.abs(tf.reduce_mean(kl) - ramp(capacity, step, ramp_steps))
+
+
+def ramp(value, step, ramp_steps):
+    """What rises linearly from 0 at step 0 to `value`, float32 scalar."""
     done = tf.cast(step, tf.float32) / max(1, ramp_steps)
-    return tf.abs(tf.reduce_mean(kl) - capacity * tf.minimum(1.0, done))
+    return value * tf.minimum(1.0, done)
 
 
 def local_cross_entropy(logits, labels, parents):

@@ -54,18 +54,19 @@ class RunConfig:
         times as many training images are searched.
       critic_steps: training steps of the fresh critic that scores factors.
       baseline_steps: training steps of every hashing network that retrieval
-        by a hierarchy stands beside, and half those of the independent
-        classifier; 0 leaves both out.
+        by a hierarchy stands beside; 0 leaves them out.
       judge_steps: training steps of the independent classifier that judges
-        swaps and samples, once a data set; 0 does without.
+        swaps, samples and categories, once a data set; 0 does without.
 
     Class attributes:
       passed: those of these fields that the model's constructor takes, too.
       choices: {field: the values it may have} of fields of the model's own.
+      quick_steps: what --quick leaves of its steps.
     """
 
     passed: typing.ClassVar[tuple[str, ...]] = ("seed",)
     choices: typing.ClassVar[dict[str, tuple]] = {}
+    quick_steps: typing.ClassVar[int] = 20
 
     model: str = ""
     dataset: str = ""
@@ -336,6 +337,9 @@ class FDENConfig(RunConfig):
 @dataclasses.dataclass(frozen=True)
 class HDNConfig(RunConfig):
     """`tree` is the data set's, whatever is set."""
+
+    # Its step is a long one.
+    quick_steps = 6
 
     batch_size: int = 16
     tree: tuple[int, ...] = (2, 3, 2)

@@ -488,9 +488,10 @@ def judge_of(model, config, dataset):
     """The data set's independent classifier of leaves, or None."""
     from trainers import judges
 
-    if not config.baseline_steps:
+    if not config.judge_steps:
         return None
-    settings = judges.Settings(steps=2 * config.baseline_steps)
+    # The settings of every other judge of a run: it is trained once.
+    settings = judges.Settings(steps=config.judge_steps)
     return judges.of_dataset(dataset, model.image_shape, settings)
 
 

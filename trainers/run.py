@@ -24,7 +24,6 @@ from trainers import config as configuration
 
 # What --quick makes of a run: everything once, nothing for long.
 QUICK = {
-    "steps": 20,
     "backbone_steps": 20,
     "log_every": 10,
     "checkpoint_every": 20,
@@ -35,10 +34,6 @@ QUICK = {
     "baseline_steps": 2,
     "judge_steps": 0,
 }
-
-
-# Of models whose step is a long one.
-QUICK_STEPS = {"hdn": 6}
 
 
 def define_flags(flags):
@@ -164,9 +159,9 @@ def main(flags):
             precision=flags.precision,
         )
         if flags.quick:
-            config = dataclasses.replace(config, **QUICK)
-            steps = QUICK_STEPS.get(config.model, config.steps)
-            config = dataclasses.replace(config, steps=steps)
+            config = dataclasses.replace(
+                config, **QUICK, steps=config.quick_steps
+            )
         workdir = default_workdir(config, varied, flags.workdir or "runs")
         planned[workdir] = config
     several = bool(flags.grid or flags.seeds)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tfdisent import losses
 from tfdisent import networks
 from tfdisent import noise
 from tfdisent.optimizers import Adam
@@ -104,10 +105,11 @@ class CapacityKL(Regulariser):
         self.steps = steps
 
     def penalty(self, vae, run):
-        done = tf.cast(vae.step.value, tf.float32) / max(1, self.steps)
-        capacity = self.capacity * tf.minimum(1.0, done)
-        excess = tf.abs(total_kl(run) - capacity)
-        return Penalty(self.gamma * excess, {"capacity": capacity})
+        ramp = (self.capacity, vae.step.value, self.steps)
+        by_image = tf.add_n([tf.reduce_sum(kl, -1) for kl in run.kl.values()])
+        # |.| is of the whole batch's mean, whatever the replicas.
+        gap = losses.capacity_gap(noise.gather(by_image), *ramp)
+        return Penalty(self.gamma * gap, {"capacity": losses.ramp(*ramp)})
 
 
 @keras.saving.register_keras_serializable("tfdisent")

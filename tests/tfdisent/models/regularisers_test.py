@@ -1,4 +1,5 @@
 import itertools
+import types
 
 import numpy as np
 import pytest
@@ -46,6 +47,25 @@ def test_capacity_grows_and_pulls_from_either_side(step, c):
     np.testing.assert_allclose(
         scalars["loss"], scalars["reconstruction"] + penalty.value, rtol=1e-6
     )
+
+
+def test_the_gap_to_a_capacity_is_of_the_whole_batch(mirrored):
+    """Replicas at 3 and 5 nats: neither is away from a capacity of 4."""
+    regulariser = regularisers.CapacityKL(7.0, 4.0, 0)
+    stub = types.SimpleNamespace
+    vae = stub(step=stub(value=tf.constant(1, tf.int64)))
+
+    @tf.function(jit_compile=False)
+    def penalties():
+        def of_replica():
+            context = tf.distribute.get_replica_context()
+            number = tf.cast(context.replica_id_in_sync_group, tf.float32)
+            run = stub(kl={"z": tf.fill([1, 1], 3 + 2 * number)})
+            return regulariser.penalty(vae, run).value
+
+        return mirrored.experimental_local_results(mirrored.run(of_replica))
+
+    np.testing.assert_allclose(penalties(), [0, 0], atol=1e-6)
 
 
 def test_decomposed_kl_weighs_the_total_correlation_alone():
