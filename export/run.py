@@ -193,6 +193,7 @@ def report(version, card):
             f"Written: {version}",
             "Next:",
             f"  tf.saved_model.load({str(version)!r}).signatures['encode']",
+            f"  python -m serving.run --models={version.parent.parent}",
             "  tensorflow_model_server --rest_api_port=8501 "
             f"--model_name={version.parent.name} "
             f"--model_base_path={version.parent.resolve()}",

@@ -62,6 +62,7 @@ def test_exports_a_run(runs, tmp_path, capsys):
         "identity float32 [B, 8], style float32 [B, 8]",
         f"Written: {output / '1'}",
         f"tf.saved_model.load('{output / '1'}')",
+        f"python -m serving.run --models={output.parent}",
         "tensorflow_model_server",
     ):
         assert text in printed
