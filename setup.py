@@ -80,6 +80,7 @@ setup(
             "tfdisent-compare=trainers.compare:console",
             "tfdisent-encode=trainers.encode:console",
             "tfdisent-retrieve=trainers.retrieve:console",
+            "tfdisent-traverse=trainers.traverse:console",
             "tfdisent-evaluate=trainers.evaluate:console",
             "tfdisent-export=export.run:console",
             "tfdisent-promote=export.promote:console",

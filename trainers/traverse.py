@@ -7,7 +7,6 @@ Every entry of the code is a row, levels have brackets; within a level the
 entry with the largest KL comes first, dead ones are folded.
 """
 
-import io
 import pathlib
 
 from tfdisent.errors import InputError
@@ -38,15 +37,18 @@ def main(flags):
     if flags.steps < 2:
         raise InputError(f"--steps={flags.steps}: expected at least 2.")
     # TensorFlow takes seconds to start; what is wrong above is said at once.
-    from PIL import Image
-
     from tfdisent import visualization
     from trainers import rundir
 
     models = {name: rundir.load_model(name) for name in flags.runs}
-    unfit = [n for n, m in models.items() if m.posterior is None]
+    unfit = [
+        n for n, m in models.items() if m.posterior is None or m.takes_label
+    ]
     if unfit:
-        raise InputError(f"{', '.join(unfit)}: a model without a posterior.")
+        raise InputError(
+            f"{', '.join(unfit)}: a model without a posterior, or of labels; "
+            "the run's own images/ has its traversals."
+        )
     images = held_out_images(flags.runs[0], flags.image, flags.data_dir)
     options = {"steps": flags.steps, "span": flags.span}
     if flags.from_prior:
@@ -58,10 +60,8 @@ def main(flags):
         )
         content = visualization.animation(frames)
     else:
-        stream = io.BytesIO()
         picture = visualization.compared_traversals(models, images, **options)
-        Image.fromarray(picture).save(stream, "PNG")
-        content = stream.getvalue()
+        content = visualization.png(picture)
     rundir.write_atomically(output, content)
     print(output)
 

@@ -66,6 +66,19 @@ def test_one_run_moves(runs, tmp_path):
         assert gif.n_frames == 6
 
 
+def test_a_model_of_labels_is_refused_in_one_line(tmp_path, capsys):
+    config = configuration.build(
+        "class_vae", "digits", settings=["batch_size=4", "steps=1"]
+    )
+    digits, one = data.load("digits"), tf.distribute.get_strategy()
+    train.train_images(config, tmp_path / "run", digits, one)
+    capsys.readouterr()
+    output = tmp_path / "t.png"
+    assert run(f"--runs={tmp_path / 'run'}", f"--output={output}") == 2
+    assert "or of labels" in capsys.readouterr().err
+    assert not output.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
