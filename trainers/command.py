@@ -7,6 +7,7 @@ import sys
 import types
 
 from absl import flags
+from absl import logging
 
 from tfdisent.errors import InputError
 
@@ -63,6 +64,7 @@ def run(main, define_flags, help_text=None, arguments=False, argv=None):
     argv = list(sys.argv if argv is None else argv)
     # The libraries' start-up notes would bury the one line that matters.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.set_verbosity(logging.ERROR)
     values = flags.FlagValues()
     define_flags(Definitions(values))
     if HELP & set(argv[1:]):
