@@ -6,6 +6,7 @@ import time
 
 import grpc
 from google.protobuf import any_pb2
+from grpc_health.v1 import health_pb2
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from tensorflow_serving.apis import classification_pb2
@@ -31,18 +32,41 @@ STATUS = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"
 # Of what is sent; what is received is limited by the caller.
 UNLIMITED = -1
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 # A caller that sets no deadline waits this long, in seconds.
 LONG = 3600.0
 
 
-def create(
-    manager,
-    batcher,
-    metrics,
-    max_body_bytes=2**26,
-    max_concurrent=256,
-):
-    """The gRPC server, without a port yet.
+class Calls:
+    """The calls that are being answered, so that a stop can wait for them.
+
+    Attributes:
+      running: their tasks; each lasts until its answer has been sent.
+      closed: whether no more begin.
+    """
+
+    def __init__(self):
+        self.running = set()
+        self.closed = False
+
+    def begin(self):
+        """Notes the current task's call.
+
+        Raises:
+          RequestError: the server is stopping.
+        """
+        if self.closed:
+            raise RequestError(Code.UNAVAILABLE, "The server is stopping.")
+        task = asyncio.current_task()
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+
+
+class Server:
+    """The gRPC services at one port, with grpc.health.v1 beside them.
+
+    It has to be made inside of the event loop.
 
     Args:
       manager: a `Manager`.
@@ -51,29 +75,75 @@ def create(
       max_body_bytes: of a request's message.
       max_concurrent: requests that are answered at the same time; more are
         refused.
-
-    Returns:
-      A `grpc.aio.Server`; it has to be made inside of the event loop.
     """
-    server = grpc.aio.server(
-        maximum_concurrent_rpcs=max_concurrent,
-        options=[
-            ("grpc.max_receive_message_length", max_body_bytes),
-            ("grpc.max_send_message_length", UNLIMITED),
-            # Another server at the same port would get half the requests.
-            ("grpc.so_reuseport", 0),
-        ],
-    )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(manager, batcher, metrics), server
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-        ModelService(manager), server
-    )
-    health_pb2_grpc.add_HealthServicer_to_server(
-        health.HealthServicer(), server
-    )
-    return server
+
+    def __init__(
+        self,
+        manager,
+        batcher,
+        metrics,
+        max_body_bytes=2**26,
+        max_concurrent=256,
+    ):
+        self._calls = Calls()
+        self._health = health.HealthServicer()
+        self._server = grpc.aio.server(
+            maximum_concurrent_rpcs=max_concurrent,
+            options=[
+                ("grpc.max_receive_message_length", max_body_bytes),
+                ("grpc.max_send_message_length", UNLIMITED),
+                # Another server at the same port would get half the requests.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictionService(manager, batcher, metrics, self._calls),
+            self._server,
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(manager, self._calls), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    def listen(self, address):
+        """Takes a port; its number is returned.
+
+        Args:
+          address: HOST:PORT, 0 for any free port.
+
+        Raises:
+          OSError: it is taken, or none of this machine's.
+        """
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"Cannot listen at {address}.") from error
+
+    async def start(self):
+        """Answers requests; the health is NOT_SERVING yet."""
+        await self._health.set("", NOT_SERVING)
+        await self._server.start()
+
+    async def ready(self):
+        """Lets health checks know that models can be asked for."""
+        await self._health.set("", SERVING)
+
+    async def drain(self, seconds):
+        """Finishes what runs.
+
+        Health checks are told NOT_SERVING, other requests are refused.
+
+        Args:
+          seconds: that it may take.
+        """
+        await self._health.enter_graceful_shutdown()
+        self._calls.closed = True
+        if self._calls.running:
+            await asyncio.wait(self._calls.running, timeout=seconds)
+
+    async def stop(self):
+        """Ends what is left: those who watch the health, what took too long."""
+        await self._server.stop(None)
 
 
 def answered(method):
@@ -81,6 +151,7 @@ def answered(method):
 
     async def answer(self, request, context):
         try:
+            self.calls.begin()
             return await method(self, request, context)
         except RequestError as error:
             await context.abort(STATUS[error.code], error.message)
@@ -118,12 +189,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
       manager: a `Manager`.
       batcher: a `Batcher`.
       metrics: a `Metrics`.
+      calls: the `Calls` of the server.
     """
 
-    def __init__(self, manager, batcher, metrics):
+    def __init__(self, manager, batcher, metrics, calls):
         self.manager = manager
         self.batcher = batcher
         self.metrics = metrics
+        self.calls = calls
 
     @counted
     async def Predict(self, request, context):
@@ -259,10 +332,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     Args:
       manager: a `Manager`.
+      calls: the `Calls` of the server.
     """
 
-    def __init__(self, manager):
+    def __init__(self, manager, calls):
         self.manager = manager
+        self.calls = calls
 
     @answered
     async def GetModelStatus(self, request, context):

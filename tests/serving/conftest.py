@@ -299,6 +299,10 @@ class Server:
     def stop(self, number=signal.SIGTERM):
         """The exit status and what was printed to stderr."""
         self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self):
+        """The same, of a server that is stopping."""
         self.process.communicate(timeout=60)
         return self.process.returncode, self.printed()
 

@@ -1,5 +1,7 @@
 """The gRPC services through the official stubs, over a real socket."""
 
+import asyncio
+
 import grpc
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from tensorflow_serving.apis import model_service_pb2_grpc
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 from tensorflow_serving.apis import regression_pb2
+
+from serving import grpc_server
 
 STATUS = grpc.StatusCode
 
@@ -304,6 +308,53 @@ def test_health(channel):
     stub = health_pb2_grpc.HealthStub(channel)
     answer = stub.Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_health_from_start_to_stop():
+    """Over a socket as well, but in this process: nothing has to be loaded."""
+    found = []
+
+    async def live():
+        server = grpc_server.Server(None, None, None)
+        port = server.listen("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            metadata = prediction_service_pb2_grpc.PredictionServiceStub(
+                channel
+            ).GetModelMetadata
+            watch = stub.Watch(health_pb2.HealthCheckRequest())
+
+            async def look():
+                answer = await stub.Check(health_pb2.HealthCheckRequest())
+                watched = await watch.read()
+                assert watched.status == answer.status
+                try:
+                    await metadata(
+                        get_model_metadata_pb2.GetModelMetadataRequest()
+                    )
+                except grpc.RpcError as error:
+                    found.append((answer.status, error.code()))
+
+            await look()
+            await server.ready()
+            await look()
+            await server.drain(1)
+            # Nobody can say anything else any more.
+            await server.ready()
+            await look()
+            # Who still watches keeps nobody waiting.
+            await asyncio.wait_for(server.stop(), 5)
+            with pytest.raises(grpc.RpcError):
+                await stub.Check(health_pb2.HealthCheckRequest())
+
+    asyncio.run(live())
+    status = health_pb2.HealthCheckResponse
+    assert found == [
+        (status.NOT_SERVING, STATUS.INVALID_ARGUMENT),
+        (status.SERVING, STATUS.INVALID_ARGUMENT),
+        (status.NOT_SERVING, STATUS.UNAVAILABLE),
+    ]
 
 
 # ---- classify, regress, both ----------------------------------------------

@@ -17,12 +17,17 @@ import time
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
+from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2_grpc
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 from PIL import Image
 from tensorflow_serving.apis import model_management_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 # ---- a model of ours ------------------------------------------------------
 
@@ -266,15 +271,42 @@ def test_a_stop_finishes_what_runs(hot):
     server, models = hot
     before = sorted(p for p in models.rglob("*"))
     answers = []
-    busy = {"signature_name": "loop", "instances": [1e5]}
+    busy = {"signature_name": "loop", "instances": [2e5]}
     thread = threading.Thread(
         target=lambda: answers.append(server.predict("zoo", busy))
     )
-    thread.start()
-    time.sleep(0.3)
-    status, errors = server.stop(signal.SIGTERM)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "zoo"
+    request.model_spec.signature_name = "loop"
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto([2e5]))
+    address = f"127.0.0.1:{server.grpc_port}"
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        health = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        thread.start()
+        running = stub.Predict.future(request)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        # Whoever looks is told; what is new goes elsewhere.
+        stopping = health_pb2.HealthCheckResponse.NOT_SERVING
+        assert next(watch).status == stopping
+        check = health.Check(health_pb2.HealthCheckRequest())
+        assert check.status == stopping
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Predict(request)
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "stopping" in refused.value.details()
+        assert not running.done()
+        with pytest.raises(ConnectionError):
+            for _ in range(100):
+                server.get("/v1/models/zoo/metadata")
+                time.sleep(0.01)
+        assert list(running.result().outputs["y"].float_val) == [2e5]
     thread.join()
-    assert answers == [(200, {"predictions": [1e5]})]
+    status, errors = server.wait()
+    assert answers == [(200, {"predictions": [2e5]})]
     assert status == 0
     assert "Traceback" not in errors
     assert sorted(p for p in models.rglob("*")) == before
