@@ -25,6 +25,7 @@ import numpy as np
 
 from serving.run import USAGE_STATUS
 from serving.run import Parser
+from serving.run import positive
 
 SERVER = "http://localhost:8501"
 TIMEOUT = 30.0
@@ -740,14 +741,19 @@ def parse(argv):
         "weights from 0 to 1, separated by commas",
     )
     flag("--labels", type=_numbers, help="one an image, for models that ask")
-    flag("--count", type=int, default=1, help="sample: how many")
+    flag("--count", type=positive(int), default=1, help="sample: how many")
     flag("--seed", type=int, default=0, help="sample: where they come from")
     flag(
         "--out",
         help="where it goes, codes as .npz, images as .npz or .png (numbered "
         "where there are several)",
     )
-    flag("--timeout", type=float, default=TIMEOUT, help="seconds, an attempt")
+    flag(
+        "--timeout",
+        type=positive(float),
+        default=TIMEOUT,
+        help="seconds, an attempt",
+    )
     values = parser.parse_intermixed_args(argv)
     least, most = VERBS[values.verb].files
     if not least <= len(values.files) <= most:
@@ -759,6 +765,8 @@ def parse(argv):
         parser.error("--out=FILE is needed.")
     if values.out and not values.out.endswith((".npz", ".png")):
         parser.error(f"--out={values.out}: a name that ends in .png or .npz.")
+    if values.verb == "encode" and (values.out or "").endswith(".png"):
+        parser.error(f"--out={values.out}: codes are written as .npz.")
     if values.verb == "swap" and not values.units:
         parser.error("--units=NAME,... is needed.")
     if values.labels and len(values.labels) != len(values.files):

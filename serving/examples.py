@@ -129,16 +129,15 @@ def find_signature(servable, name):
     return signature
 
 
-def inputs_of(api, signature, examples):
-    """What a signature is run with.
+def check_signature(api, signature):
+    """Refuses a signature that is for something else.
 
     Args:
       api: "classify" or "regress".
       signature: a `Signature`.
-      examples: serialized.
 
     Raises:
-      RequestError: the signature is for something else.
+      RequestError: its inputs or outputs are not those of the method.
     """
     kind = {"classify": "classification", "regress": "regression"}[api]
     if len(signature.inputs) != 1:
@@ -165,6 +164,20 @@ def inputs_of(api, signature, examples):
         )
     if signature.inputs[INPUTS].dtype != tf.string:
         raise invalid(f"{INPUTS} must be serialized tf.Example protos.")
+
+
+def inputs_of(api, signature, examples):
+    """What a signature is run with.
+
+    Args:
+      api: "classify" or "regress".
+      signature: a `Signature`.
+      examples: serialized.
+
+    Raises:
+      RequestError: the signature is for something else.
+    """
+    check_signature(api, signature)
     column = np.empty(len(examples), object)
     column[:] = examples
     return {INPUTS: column}

@@ -251,49 +251,30 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     @counted
     async def Classify(self, request, context):
-        servable, signature, result = await self._infer(
-            "classify", request, request.input, context
-        )
+        result, spec = await self._infer_named("classify", request, context)
         return classification_pb2.ClassificationResponse(
-            result=result, model_spec=_concrete(servable, signature)
+            result=result, model_spec=spec
         )
 
     @counted
     async def Regress(self, request, context):
-        servable, signature, result = await self._infer(
-            "regress", request, request.input, context
-        )
-        return regression_pb2.RegressionResponse(
-            result=result, model_spec=_concrete(servable, signature)
-        )
+        result, spec = await self._infer_named("regress", request, context)
+        return regression_pb2.RegressionResponse(result=result, model_spec=spec)
 
     @answered
     async def MultiInference(self, request, context):
         if not request.tasks:
             raise invalid("Inference request requires at least one task.")
-        names = {task.model_spec.name for task in request.tasks}
-        if len(names) > 1:
-            raise invalid(
-                "All ModelSpecs in a MultiInferenceRequest must access the "
-                "same model name."
-            )
+        # One version answers all of it, the one that the first task names.
+        servable = self._find(request.tasks[0])
+        asked = _asked(servable, request.tasks)
+        rows = examples.from_proto(request.input)
         response = inference_pb2.MultiInferenceResponse()
-        for task in request.tasks:
-            api = METHODS.get(task.method_name)
-            if api is None:
-                raise RequestError(
-                    Code.UNIMPLEMENTED,
-                    f"Unsupported signature method_name: {task.method_name}",
-                )
-            servable, signature, result = await self._infer(
-                api, task, request.input, context
-            )
-            field = {
-                "classify": "classification_result",
-                "regress": "regression_result",
-            }[api]
+        for api, signature in asked:
+            result = await self._infer(api, servable, signature, rows, context)
             response.results.add(
-                model_spec=_concrete(servable, signature), **{field: result}
+                model_spec=_concrete(servable, signature),
+                **{RESULTS[api]: result},
             )
         return response
 
@@ -308,23 +289,69 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         # The caller's deadline, or its going away, cancels this coroutine.
         return await asyncio.wrap_future(future)
 
-    async def _infer(self, api, request, input_proto, context):
-        """`(servable, signature, result)` of Classify and Regress."""
-        rows = examples.from_proto(input_proto)
+    async def _infer(self, api, servable, signature, rows, context):
+        """The result of serialized examples."""
+        inputs = examples.inputs_of(api, signature, rows)
+        outputs = await self._run(servable, signature, inputs, context)
+        return examples.result_of(api, signature, outputs, len(rows))
+
+    async def _infer_named(self, api, request, context):
+        """`(result, ModelSpec)` of Classify and Regress."""
+        rows = examples.from_proto(request.input)
         servable = self._find(request)
         signature = examples.find_signature(
             servable, request.model_spec.signature_name
         )
-        inputs = examples.inputs_of(api, signature, rows)
-        outputs = await self._run(servable, signature, inputs, context)
-        result = examples.result_of(api, signature, outputs, len(rows))
-        return servable, signature, result
+        result = await self._infer(api, servable, signature, rows, context)
+        return result, _concrete(servable, signature)
 
 
 METHODS = {
     "tensorflow/serving/classify": "classify",
     "tensorflow/serving/regress": "regress",
 }
+RESULTS = {
+    "classify": "classification_result",
+    "regress": "regression_result",
+}
+
+
+def _asked(servable, tasks):
+    """[(method, `Signature`)] of a request's tasks.
+
+    TensorFlow Serving computes them at once, so they have to share the input
+    tensor; signatures that TensorFlow 2 has exported never do.
+    """
+    asked, tensor = {}, None
+    for task in tasks:
+        if task.model_spec.name != servable.name:
+            raise invalid(
+                "All ModelSpecs in a MultiInferenceRequest must access the "
+                "same model name."
+            )
+        name = task.model_spec.signature_name
+        signature = servable.signature(name)
+        if signature is None:
+            raise invalid(
+                f"Requested signature not found in model graph: {name}"
+            )
+        if signature in asked:
+            raise invalid(
+                f"Duplicate evaluation of signature: {signature.name}"
+            )
+        api = METHODS.get(task.method_name)
+        if api is None:
+            raise RequestError(
+                Code.UNIMPLEMENTED,
+                f"Unsupported signature method_name: {task.method_name}",
+            )
+        examples.check_signature(api, signature)
+        inputs = servable.signature_defs[signature.name].inputs
+        tensor = tensor or inputs[examples.INPUTS].name
+        if inputs[examples.INPUTS].name != tensor:
+            raise invalid("Input tensor must be the same for all Signatures.")
+        asked[signature] = api
+    return [(api, signature) for signature, api in asked.items()]
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):

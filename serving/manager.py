@@ -354,6 +354,13 @@ class Manager:
                 "ServerModelConfig type not supported; only model_config_list "
                 "is."
             )
+        if config.WhichOneof("config") is None and self._configs is not None:
+            # Such as a file that is being written at this moment.
+            raise RequestError(
+                Code.FAILED_PRECONDITION,
+                "Cannot transition to requested config. It is only legal to "
+                "transition from one ModelConfigList to another.",
+            )
         configs = {}
         for model in config.model_config_list.config:
             if not model.name or not model.base_path:

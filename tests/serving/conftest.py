@@ -146,6 +146,37 @@ class Zoo(tf.Module):
         return {"serving_default": found["positive"], **found}
 
 
+def save_graph(directory):
+    """A SavedModel as TensorFlow 1 wrote them: one graph for all signatures."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        inputs = v1.placeholder(tf.string, [None])
+        features = {"x": tf.io.FixedLenFeature([], tf.float32)}
+        x = tf.io.parse_example(inputs, features)["x"]
+        weight = v1.get_variable("weight", initializer=2.0)
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.Builder(str(directory))
+        info = v1.saved_model.utils.build_tensor_info
+        define = v1.saved_model.signature_def_utils.build_signature_def
+        builder.add_meta_graph_and_variables(
+            session,
+            ["serve"],
+            signature_def_map={
+                "regress": define(
+                    {"inputs": info(inputs)},
+                    {"outputs": info(weight * x)},
+                    "tensorflow/serving/regress",
+                ),
+                "classify": define(
+                    {"inputs": info(inputs)},
+                    {"scores": info(tf.stack([1 - x, x], 1))},
+                    "tensorflow/serving/classify",
+                ),
+            },
+        )
+        builder.save()
+
+
 def len_(x):
     return tf.cast(tf.shape(x)[0], x.dtype)
 
@@ -165,6 +196,7 @@ model_config_list {
   config { name: "zoo" base_path: "zoo" model_platform: "tensorflow" }
   config { name: "tiny" base_path: "tiny" model_platform: "tensorflow" }
   config { name: "m:x/y" base_path: "halves" model_type: TENSORFLOW }
+  config { name: "graph" base_path: "graph" model_platform: "tensorflow" }
   config { name: "broken" base_path: "broken" model_platform: "tensorflow" }
 }
 """
@@ -343,6 +375,7 @@ def server(start, request, tmp_path_factory):
         shutil.copytree(halves / str(offset), models / "halves" / str(version))
     shutil.copytree(zoo, models / "zoo")
     shutil.copytree(tiny, models / "tiny")
+    save_graph(models / "graph" / "1")
     (models / "broken" / "7").mkdir(parents=True)
     (models / "broken" / "7" / "saved_model.pb").write_bytes(b"\xff\xff")
     for model, version in (
@@ -350,6 +383,7 @@ def server(start, request, tmp_path_factory):
         ("halves", 2),
         ("zoo", 1),
         ("tiny", 1),
+        ("graph", 1),
         ("m%3Ax%2Fy", 2),
     ):
         server.wait_for(model, version)

@@ -282,6 +282,7 @@ def test_bad_requests(server, body, message):
     [
         ("two", {"instances": [1, 2]}, 400, "expecting list of objects"),
         ("two", {"instances": [[1, 2]]}, 400, "expecting list of objects"),
+        ("two", {"instances": [b64(b"a")]}, 400, "expecting list of objects"),
         ("two", {"inputs": [1]}, 400, "expecting an object as multiple input"),
         ("two", {"instances": [{"a": 1}]}, 400, "keys must be equal to: a,b"),
         (
@@ -515,6 +516,14 @@ def test_classify(server):
     request = {"signature_name": "classify", "examples": [{"x": 0.25}]}
     results = [[["small", 0.75], ["large", 0.25]]]
     assert infer(server, "classify", request) == (200, {"results": results})
+
+
+def test_models_of_tensorflow_1(server):
+    request = {"signature_name": "regress", "examples": [{"x": 0.5}]}
+    assert infer(server, "regress", request, "graph") == (
+        200,
+        {"results": [1.0]},
+    )
 
 
 @pytest.mark.parametrize(
