@@ -17,6 +17,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import sys
 import urllib.parse
 from collections.abc import Callable
@@ -37,6 +38,8 @@ RETRIED_STATUS = (429, 503)
 RETRIED_CODES = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 # A gRPC request is kept for sending it again up to this size.
 RETRIED_BYTES = 2**25
+
+NODE = re.compile(r"\s*\[\[\{\{node [^\n]*\}\}\]\]")
 
 DTYPES = {
     "DT_FLOAT": np.float32,
@@ -470,7 +473,8 @@ def _read_card(path):
 
 
 def _sentence(error):
-    text = str(error).strip()
+    # TensorFlow adds where in its graph it happened.
+    text = NODE.sub("", str(error)).strip()
     return text if text.endswith(".") else f"{text}."
 
 
@@ -828,7 +832,7 @@ def _decode(client, values):
         with np.load(path, allow_pickle=False) as file:
             parts = dict(file)
     except (ValueError, TypeError, AttributeError) as error:
-        raise ServingError(f"{path!r} is no .npz of codes: {error}") from error
+        raise ServingError(f"{path!r} is no .npz of codes.") from error
     _write_images(values.out, lambda png: client.decode(png=png, **parts))
 
 

@@ -272,6 +272,10 @@ def test_the_command_line(parts_server, tmp_path, monkeypatch, capsys):
         (["encode", "no.png", "--model=labelled"], "Cannot read 'no.png'"),
         (["decode", "a.npz", "--out=a.png", "--model=vae"], "a.npz"),
         (
+            ["decode", __file__, "--out=a.png", "--model=vae"],
+            "client_test.py' is no .npz of codes.",
+        ),
+        (
             ["swap", "a", "b", "--units=q", "--out=c.png", "--model=labelled"],
             "Cannot read 'a'",
         ),
@@ -407,6 +411,10 @@ def test_what_may_be_sent_again_is(failures):
     [
         ((400, {"error": "bad shape"}), "answers 400: bad shape. encode of m"),
         ((404, {"error": "Servable not found"}), "404: Servable not found."),
+        (
+            (400, {"error": "too small\n\t [[{{node map/while/Assert}}]]"}),
+            "answers 400: too small. encode of m",
+        ),
         ((500, {"error": "kernel\nfailed"}), "500: kernel\nfailed."),
         ((504, {"error": "Timed out"}), "504: Timed out."),
         ((502, "<html>Bad Gateway</html>"), "502: Bad Gateway."),

@@ -433,6 +433,8 @@ def parts_server(start, tmp_path_factory):
             return tf.sigmoid(large + shift[..., None, None])
 
     models = tmp_path_factory.mktemp("parts")
+    # TensorFlow starts there while models are exported here.
+    served = start(models, "--rest_api_enable_cors_support")
     draw = np.random.default_rng(0)
     vae = BetaVAE(image_shape=(64, 64, 1), latent_dim=4)
     images = draw.random((64, 64, 64, 1), np.float32)
@@ -452,7 +454,6 @@ def parts_server(start, tmp_path_factory):
         models / "labelled",
         samples={"image": samples, "label": np.array([0, 1, 2, 3])},
     )
-    served = start(models, "--rest_api_enable_cors_support")
     for name in ("vae", "labelled"):
         served.wait_for(name, 1, seconds=120)
     served.models = models

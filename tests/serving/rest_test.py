@@ -654,6 +654,11 @@ def test_slow_answers_and_full_queues(narrow):
 
 
 def test_cors_where_it_was_asked_for(narrow):
-    status, headers, _ = narrow.request("GET", "/v1/models/zoo")
-    assert status == 200
-    assert headers["access-control-allow-origin"] == "*"
+    origin = {"Origin": "https://example.org"}
+    for method in ("GET", "OPTIONS"):
+        status, headers, _ = narrow.request(
+            method, "/v1/models/zoo", headers=origin
+        )
+        assert status == 200
+        assert headers["access-control-allow-origin"] == "*"
+        assert headers["access-control-allow-methods"] == "POST, GET"

@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -105,6 +106,14 @@ def pictures(draw):
         at = draw(st.integers(0, min(len(data), 64)))
         data[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=3))
     return bytes(data[: draw(st.integers(0, len(data)))] or data)
+
+
+def test_it_listens_at_this_machine_alone(server):
+    """A server at all addresses would answer at this one too."""
+    for port in (server.rest_port, server.grpc_port):
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.2", port), timeout=10)
 
 
 @settings(max_examples=60, deadline=None)
@@ -333,13 +342,21 @@ def test_memory_does_not_grow(start, exported):
     status = pathlib.Path(f"/proc/{server.process.pid}/status")
     if not status.exists():
         pytest.skip("no /proc to read another process's memory from")
-    image = b64(png())
-    request = {"signature_name": "encode_bytes", "instances": [image]}
-    bad = {"signature_name": "encode_bytes", "instances": [b64(b"none")]}
+    good, bad = (
+        json.dumps({"signature_name": "encode_bytes", "instances": [b64(data)]})
+        for data in (png(), b"none")
+    )
 
     def ask(count):
+        connection = http.client.HTTPConnection("127.0.0.1", server.rest_port)
         for number in range(count):
-            server.predict("tiny", request if number % 10 else bad)
+            body, expected = (good, 200) if number % 10 else (bad, 400)
+            connection.request("POST", "/v1/models/tiny:predict", body)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != expected:
+                wrong.append(answer.status)
+        connection.close()
 
     def many(count):
         threads = [
@@ -354,7 +371,9 @@ def test_memory_does_not_grow(start, exported):
         """Kilobytes."""
         return int(re.search(r"VmRSS:\s+(\d+) kB", status.read_text())[1])
 
+    wrong = []
     many(1_000)
     early = resident()
     many(9_000)
+    assert not wrong
     assert (resident() - early) / 2**10 < 50
