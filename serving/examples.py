@@ -8,6 +8,7 @@ from tensorflow_serving.apis import regression_pb2
 
 from serving import json_tensors
 from serving.errors import invalid
+from serving.servable import DEFAULT_SIGNATURE
 
 INPUTS = "inputs"
 CLASSES = "classes"
@@ -123,6 +124,7 @@ def find_signature(servable, name):
     Raises:
       RequestError: there is none.
     """
+    name = name or DEFAULT_SIGNATURE
     signature = servable.signature(name)
     if signature is None:
         raise invalid(f"No signature was found with the name {name}")

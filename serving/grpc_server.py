@@ -25,6 +25,7 @@ from serving.batching import beside
 from serving.errors import Code
 from serving.errors import RequestError
 from serving.errors import invalid
+from serving.servable import DEFAULT_SIGNATURE
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     @counted
     async def Predict(self, request, context):
         servable = self._find(request)
-        name = request.model_spec.signature_name
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         signature = servable.signature(name)
         if signature is None:
             raise RequestError(
@@ -329,16 +330,14 @@ def _asked(servable, tasks):
                 "All ModelSpecs in a MultiInferenceRequest must access the "
                 "same model name."
             )
-        name = task.model_spec.signature_name
+        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
         signature = servable.signature(name)
         if signature is None:
             raise invalid(
                 f"Requested signature not found in model graph: {name}"
             )
         if signature in asked:
-            raise invalid(
-                f"Duplicate evaluation of signature: {signature.name}"
-            )
+            raise invalid(f"Duplicate evaluation of signature: {name}")
         api = METHODS.get(task.method_name)
         if api is None:
             raise RequestError(

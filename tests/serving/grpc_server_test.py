@@ -183,6 +183,11 @@ def filtered(*names):
             'Serving signature key "nope" not found.',
         ),
         (
+            request_of("graph"),
+            "FAILED_PRECONDITION",
+            'Serving signature key "serving_default" not found.',
+        ),
+        (
             request_of("zoo", "__saved_model_init_op"),
             "INVALID_ARGUMENT",
             "computes nothing",

@@ -524,6 +524,11 @@ def test_models_of_tensorflow_1(server):
         200,
         {"results": [1.0]},
     )
+    # Without a signature of that name, the default one is not found.
+    for verb, key in (("predict", "inputs"), ("regress", "examples")):
+        status, answer = infer(server, verb, {key: [{"x": 0.5}]}, "graph")
+        assert status == 400
+        assert "serving_default" in answer["error"]
 
 
 @pytest.mark.parametrize(

@@ -350,7 +350,7 @@ def test_memory_does_not_grow(start, exported):
     def ask(count):
         connection = http.client.HTTPConnection("127.0.0.1", server.rest_port)
         for number in range(count):
-            body, expected = (good, 200) if number % 10 else (bad, 400)
+            body, expected = (good, 200) if number % 20 else (bad, 400)
             connection.request("POST", "/v1/models/tiny:predict", body)
             answer = connection.getresponse()
             answer.read()
@@ -360,7 +360,7 @@ def test_memory_does_not_grow(start, exported):
 
     def many(count):
         threads = [
-            threading.Thread(target=ask, args=(count // 4,)) for _ in range(4)
+            threading.Thread(target=ask, args=(count // 8,)) for _ in range(8)
         ]
         for thread in threads:
             thread.start()
