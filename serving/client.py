@@ -17,6 +17,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import sys
 import urllib.parse
 from collections.abc import Callable
@@ -25,6 +26,7 @@ import numpy as np
 
 from serving.run import USAGE_STATUS
 from serving.run import Parser
+from serving.run import positive
 
 SERVER = "http://localhost:8501"
 TIMEOUT = 30.0
@@ -36,6 +38,8 @@ RETRIED_STATUS = (429, 503)
 RETRIED_CODES = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 # A gRPC request is kept for sending it again up to this size.
 RETRIED_BYTES = 2**25
+
+NODE = re.compile(r"\s*\[\[\{\{node [^\n]*\}\}\]\]")
 
 DTYPES = {
     "DT_FLOAT": np.float32,
@@ -469,7 +473,8 @@ def _read_card(path):
 
 
 def _sentence(error):
-    text = str(error).strip()
+    # TensorFlow adds where in its graph it happened.
+    text = NODE.sub("", str(error)).strip()
     return text if text.endswith(".") else f"{text}."
 
 
@@ -740,14 +745,19 @@ def parse(argv):
         "weights from 0 to 1, separated by commas",
     )
     flag("--labels", type=_numbers, help="one an image, for models that ask")
-    flag("--count", type=int, default=1, help="sample: how many")
+    flag("--count", type=positive(int), default=1, help="sample: how many")
     flag("--seed", type=int, default=0, help="sample: where they come from")
     flag(
         "--out",
         help="where it goes, codes as .npz, images as .npz or .png (numbered "
         "where there are several)",
     )
-    flag("--timeout", type=float, default=TIMEOUT, help="seconds, an attempt")
+    flag(
+        "--timeout",
+        type=positive(float),
+        default=TIMEOUT,
+        help="seconds, an attempt",
+    )
     values = parser.parse_intermixed_args(argv)
     least, most = VERBS[values.verb].files
     if not least <= len(values.files) <= most:
@@ -759,6 +769,8 @@ def parse(argv):
         parser.error("--out=FILE is needed.")
     if values.out and not values.out.endswith((".npz", ".png")):
         parser.error(f"--out={values.out}: a name that ends in .png or .npz.")
+    if values.verb == "encode" and (values.out or "").endswith(".png"):
+        parser.error(f"--out={values.out}: codes are written as .npz.")
     if values.verb == "swap" and not values.units:
         parser.error("--units=NAME,... is needed.")
     if values.labels and len(values.labels) != len(values.files):
@@ -820,7 +832,7 @@ def _decode(client, values):
         with np.load(path, allow_pickle=False) as file:
             parts = dict(file)
     except (ValueError, TypeError, AttributeError) as error:
-        raise ServingError(f"{path!r} is no .npz of codes: {error}") from error
+        raise ServingError(f"{path!r} is no .npz of codes.") from error
     _write_images(values.out, lambda png: client.decode(png=png, **parts))
 
 

@@ -8,6 +8,7 @@ from tensorflow_serving.apis import regression_pb2
 
 from serving import json_tensors
 from serving.errors import invalid
+from serving.servable import DEFAULT_SIGNATURE
 
 INPUTS = "inputs"
 CLASSES = "classes"
@@ -123,22 +124,22 @@ def find_signature(servable, name):
     Raises:
       RequestError: there is none.
     """
+    name = name or DEFAULT_SIGNATURE
     signature = servable.signature(name)
     if signature is None:
         raise invalid(f"No signature was found with the name {name}")
     return signature
 
 
-def inputs_of(api, signature, examples):
-    """What a signature is run with.
+def check_signature(api, signature):
+    """Refuses a signature that is for something else.
 
     Args:
       api: "classify" or "regress".
       signature: a `Signature`.
-      examples: serialized.
 
     Raises:
-      RequestError: the signature is for something else.
+      RequestError: its inputs or outputs are not those of the method.
     """
     kind = {"classify": "classification", "regress": "regression"}[api]
     if len(signature.inputs) != 1:
@@ -165,6 +166,20 @@ def inputs_of(api, signature, examples):
         )
     if signature.inputs[INPUTS].dtype != tf.string:
         raise invalid(f"{INPUTS} must be serialized tf.Example protos.")
+
+
+def inputs_of(api, signature, examples):
+    """What a signature is run with.
+
+    Args:
+      api: "classify" or "regress".
+      signature: a `Signature`.
+      examples: serialized.
+
+    Raises:
+      RequestError: the signature is for something else.
+    """
+    check_signature(api, signature)
     column = np.empty(len(examples), object)
     column[:] = examples
     return {INPUTS: column}

@@ -6,6 +6,7 @@ import time
 
 import grpc
 from google.protobuf import any_pb2
+from grpc_health.v1 import health_pb2
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from tensorflow_serving.apis import classification_pb2
@@ -24,6 +25,7 @@ from serving.batching import beside
 from serving.errors import Code
 from serving.errors import RequestError
 from serving.errors import invalid
+from serving.servable import DEFAULT_SIGNATURE
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +33,41 @@ STATUS = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"
 # Of what is sent; what is received is limited by the caller.
 UNLIMITED = -1
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 # A caller that sets no deadline waits this long, in seconds.
 LONG = 3600.0
 
 
-def create(
-    manager,
-    batcher,
-    metrics,
-    max_body_bytes=2**26,
-    max_concurrent=256,
-):
-    """The gRPC server, without a port yet.
+class Calls:
+    """The calls that are being answered, so that a stop can wait for them.
+
+    Attributes:
+      running: their tasks; each lasts until its answer has been sent.
+      closed: whether no more begin.
+    """
+
+    def __init__(self):
+        self.running = set()
+        self.closed = False
+
+    def begin(self):
+        """Notes the current task's call.
+
+        Raises:
+          RequestError: the server is stopping.
+        """
+        if self.closed:
+            raise RequestError(Code.UNAVAILABLE, "The server is stopping.")
+        task = asyncio.current_task()
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+
+
+class Server:
+    """The gRPC services at one port, with grpc.health.v1 beside them.
+
+    It has to be made inside of the event loop.
 
     Args:
       manager: a `Manager`.
@@ -51,29 +76,75 @@ def create(
       max_body_bytes: of a request's message.
       max_concurrent: requests that are answered at the same time; more are
         refused.
-
-    Returns:
-      A `grpc.aio.Server`; it has to be made inside of the event loop.
     """
-    server = grpc.aio.server(
-        maximum_concurrent_rpcs=max_concurrent,
-        options=[
-            ("grpc.max_receive_message_length", max_body_bytes),
-            ("grpc.max_send_message_length", UNLIMITED),
-            # Another server at the same port would get half the requests.
-            ("grpc.so_reuseport", 0),
-        ],
-    )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(manager, batcher, metrics), server
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-        ModelService(manager), server
-    )
-    health_pb2_grpc.add_HealthServicer_to_server(
-        health.HealthServicer(), server
-    )
-    return server
+
+    def __init__(
+        self,
+        manager,
+        batcher,
+        metrics,
+        max_body_bytes=2**26,
+        max_concurrent=256,
+    ):
+        self._calls = Calls()
+        self._health = health.HealthServicer()
+        self._server = grpc.aio.server(
+            maximum_concurrent_rpcs=max_concurrent,
+            options=[
+                ("grpc.max_receive_message_length", max_body_bytes),
+                ("grpc.max_send_message_length", UNLIMITED),
+                # Another server at the same port would get half the requests.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictionService(manager, batcher, metrics, self._calls),
+            self._server,
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(manager, self._calls), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    def listen(self, address):
+        """Takes a port; its number is returned.
+
+        Args:
+          address: HOST:PORT, 0 for any free port.
+
+        Raises:
+          OSError: it is taken, or none of this machine's.
+        """
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"Cannot listen at {address}.") from error
+
+    async def start(self):
+        """Answers requests; the health is NOT_SERVING yet."""
+        await self._health.set("", NOT_SERVING)
+        await self._server.start()
+
+    async def ready(self):
+        """Lets health checks know that models can be asked for."""
+        await self._health.set("", SERVING)
+
+    async def drain(self, seconds):
+        """Finishes what runs.
+
+        Health checks are told NOT_SERVING, other requests are refused.
+
+        Args:
+          seconds: that it may take.
+        """
+        await self._health.enter_graceful_shutdown()
+        self._calls.closed = True
+        if self._calls.running:
+            await asyncio.wait(self._calls.running, timeout=seconds)
+
+    async def stop(self):
+        """Ends what is left: those who watch the health, what took too long."""
+        await self._server.stop(None)
 
 
 def answered(method):
@@ -81,6 +152,7 @@ def answered(method):
 
     async def answer(self, request, context):
         try:
+            self.calls.begin()
             return await method(self, request, context)
         except RequestError as error:
             await context.abort(STATUS[error.code], error.message)
@@ -118,17 +190,19 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
       manager: a `Manager`.
       batcher: a `Batcher`.
       metrics: a `Metrics`.
+      calls: the `Calls` of the server.
     """
 
-    def __init__(self, manager, batcher, metrics):
+    def __init__(self, manager, batcher, metrics, calls):
         self.manager = manager
         self.batcher = batcher
         self.metrics = metrics
+        self.calls = calls
 
     @counted
     async def Predict(self, request, context):
         servable = self._find(request)
-        name = request.model_spec.signature_name
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         signature = servable.signature(name)
         if signature is None:
             raise RequestError(
@@ -178,49 +252,30 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     @counted
     async def Classify(self, request, context):
-        servable, signature, result = await self._infer(
-            "classify", request, request.input, context
-        )
+        result, spec = await self._infer_named("classify", request, context)
         return classification_pb2.ClassificationResponse(
-            result=result, model_spec=_concrete(servable, signature)
+            result=result, model_spec=spec
         )
 
     @counted
     async def Regress(self, request, context):
-        servable, signature, result = await self._infer(
-            "regress", request, request.input, context
-        )
-        return regression_pb2.RegressionResponse(
-            result=result, model_spec=_concrete(servable, signature)
-        )
+        result, spec = await self._infer_named("regress", request, context)
+        return regression_pb2.RegressionResponse(result=result, model_spec=spec)
 
     @answered
     async def MultiInference(self, request, context):
         if not request.tasks:
             raise invalid("Inference request requires at least one task.")
-        names = {task.model_spec.name for task in request.tasks}
-        if len(names) > 1:
-            raise invalid(
-                "All ModelSpecs in a MultiInferenceRequest must access the "
-                "same model name."
-            )
+        # One version answers all of it, the one that the first task names.
+        servable = self._find(request.tasks[0])
+        asked = _asked(servable, request.tasks)
+        rows = examples.from_proto(request.input)
         response = inference_pb2.MultiInferenceResponse()
-        for task in request.tasks:
-            api = METHODS.get(task.method_name)
-            if api is None:
-                raise RequestError(
-                    Code.UNIMPLEMENTED,
-                    f"Unsupported signature method_name: {task.method_name}",
-                )
-            servable, signature, result = await self._infer(
-                api, task, request.input, context
-            )
-            field = {
-                "classify": "classification_result",
-                "regress": "regression_result",
-            }[api]
+        for api, signature in asked:
+            result = await self._infer(api, servable, signature, rows, context)
             response.results.add(
-                model_spec=_concrete(servable, signature), **{field: result}
+                model_spec=_concrete(servable, signature),
+                **{RESULTS[api]: result},
             )
         return response
 
@@ -235,23 +290,67 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         # The caller's deadline, or its going away, cancels this coroutine.
         return await asyncio.wrap_future(future)
 
-    async def _infer(self, api, request, input_proto, context):
-        """`(servable, signature, result)` of Classify and Regress."""
-        rows = examples.from_proto(input_proto)
+    async def _infer(self, api, servable, signature, rows, context):
+        """The result of serialized examples."""
+        inputs = examples.inputs_of(api, signature, rows)
+        outputs = await self._run(servable, signature, inputs, context)
+        return examples.result_of(api, signature, outputs, len(rows))
+
+    async def _infer_named(self, api, request, context):
+        """`(result, ModelSpec)` of Classify and Regress."""
+        rows = examples.from_proto(request.input)
         servable = self._find(request)
         signature = examples.find_signature(
             servable, request.model_spec.signature_name
         )
-        inputs = examples.inputs_of(api, signature, rows)
-        outputs = await self._run(servable, signature, inputs, context)
-        result = examples.result_of(api, signature, outputs, len(rows))
-        return servable, signature, result
+        result = await self._infer(api, servable, signature, rows, context)
+        return result, _concrete(servable, signature)
 
 
 METHODS = {
     "tensorflow/serving/classify": "classify",
     "tensorflow/serving/regress": "regress",
 }
+RESULTS = {
+    "classify": "classification_result",
+    "regress": "regression_result",
+}
+
+
+def _asked(servable, tasks):
+    """[(method, `Signature`)] of a request's tasks.
+
+    TensorFlow Serving computes them at once, so they have to share the input
+    tensor; signatures that TensorFlow 2 has exported never do.
+    """
+    asked, tensor = {}, None
+    for task in tasks:
+        if task.model_spec.name != servable.name:
+            raise invalid(
+                "All ModelSpecs in a MultiInferenceRequest must access the "
+                "same model name."
+            )
+        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+        signature = servable.signature(name)
+        if signature is None:
+            raise invalid(
+                f"Requested signature not found in model graph: {name}"
+            )
+        if signature in asked:
+            raise invalid(f"Duplicate evaluation of signature: {name}")
+        api = METHODS.get(task.method_name)
+        if api is None:
+            raise RequestError(
+                Code.UNIMPLEMENTED,
+                f"Unsupported signature method_name: {task.method_name}",
+            )
+        examples.check_signature(api, signature)
+        inputs = servable.signature_defs[signature.name].inputs
+        tensor = tensor or inputs[examples.INPUTS].name
+        if inputs[examples.INPUTS].name != tensor:
+            raise invalid("Input tensor must be the same for all Signatures.")
+        asked[signature] = api
+    return [(api, signature) for signature, api in asked.items()]
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -259,10 +358,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     Args:
       manager: a `Manager`.
+      calls: the `Calls` of the server.
     """
 
-    def __init__(self, manager):
+    def __init__(self, manager, calls):
         self.manager = manager
+        self.calls = calls
 
     @answered
     async def GetModelStatus(self, request, context):

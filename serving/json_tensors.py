@@ -201,7 +201,7 @@ def _read_columns(value, signature, plain):
 
 def _read_rows(instances, signature, plain):
     specs = signature.inputs
-    if not isinstance(instances[0], dict) and len(specs) > 1:
+    if not _is_object(instances[0]) and len(specs) > 1:
         raise invalid(
             "instances is a plain list, but expecting list of objects as "
             "multiple input tensors required as per tensorinfo_map"

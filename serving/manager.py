@@ -172,6 +172,10 @@ class Manager:
       poll_seconds: how often directories are looked at.
       config_poll_seconds: how often the file is; 0 for only once.
 
+    Attributes:
+      looked: a `threading.Event`, set when what was there at the start is
+        loaded or has failed, and when the manager is stopped.
+
     Raises:
       RequestError: the configuration cannot be used.
     """
@@ -190,6 +194,7 @@ class Manager:
         # {(name, number): (`Files`, since when)} of what is not loaded.
         self._seen = {}
         self._refreshing = threading.Lock()
+        self.looked = threading.Event()
         self._stopped = threading.Event()
         self._threads = []
         if config_file:
@@ -197,7 +202,7 @@ class Manager:
 
     def start(self):
         """Begins to watch and to load, in threads of its own."""
-        jobs = [(self.refresh, self.poll_seconds)]
+        jobs = [(self._look, self.poll_seconds)]
         if self._config_file and self._config_poll_seconds:
             jobs.append((self._read_config_file, self._config_poll_seconds))
         for job, seconds in jobs:
@@ -210,8 +215,15 @@ class Manager:
     def stop(self):
         """Ends the threads; what is loaded stays usable."""
         self._stopped.set()
+        self.looked.set()
         for thread in self._threads:
             thread.join()
+
+    def _look(self):
+        try:
+            self.refresh()
+        finally:
+            self.looked.set()
 
     def _repeat(self, job, seconds):
         while not self._stopped.is_set():
@@ -341,6 +353,13 @@ class Manager:
             raise invalid(
                 "ServerModelConfig type not supported; only model_config_list "
                 "is."
+            )
+        if config.WhichOneof("config") is None and self._configs is not None:
+            # Such as a file that is being written at this moment.
+            raise RequestError(
+                Code.FAILED_PRECONDITION,
+                "Cannot transition to requested config. It is only legal to "
+                "transition from one ModelConfigList to another.",
             )
         configs = {}
         for model in config.model_config_list.config:

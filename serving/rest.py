@@ -17,6 +17,7 @@ from serving.batching import beside
 from serving.errors import Code
 from serving.errors import RequestError
 from serving.errors import invalid
+from serving.servable import DEFAULT_SIGNATURE
 
 logger = logging.getLogger(__name__)
 
@@ -198,8 +199,8 @@ class RestAPI:
             signature = servable.signature(key)
             if signature is None:
                 raise invalid(
-                    f'Serving signature name: "{key}" not found in signature '
-                    "def"
+                    f'Serving signature name: "{key or DEFAULT_SIGNATURE}" '
+                    "not found in signature def"
                 )
             return signature
 

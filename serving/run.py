@@ -9,6 +9,7 @@ models you trust.
 """
 
 import argparse
+import math
 import os
 import pathlib
 import sys
@@ -32,16 +33,24 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE_STATUS, f"{message[:1].upper()}{message[1:]}\n")
 
 
-def positive(kind):
-    """A parser of numbers above zero."""
+def positive(kind, least=None):
+    """A parser of finite numbers above zero, or of `least` and more."""
 
     def number(text):
         value = kind(text)
-        if value <= 0:
+        enough = value > 0 if least is None else value >= least
+        if not enough or not math.isfinite(value):
             raise ValueError(text)
         return value
 
     return number
+
+
+def port(text):
+    """The number of a port."""
+    if not 0 <= int(text) < 2**16:
+        raise ValueError(text)
+    return int(text)
 
 
 def parse(argv):
@@ -54,8 +63,8 @@ def parse(argv):
     )
     flag = parser.add_argument
     flag("--models", help="directory of models; nothing else is ever loaded")
-    flag("--rest_port", type=int, default=8501, help="0 for any free one")
-    flag("--grpc_port", type=int, default=8500, help="0 for any free one")
+    flag("--rest_port", type=port, default=8501, help="0 for any free one")
+    flag("--grpc_port", type=port, default=8500, help="0 for any free one")
     flag(
         "--host",
         default="127.0.0.1",
@@ -65,7 +74,7 @@ def parse(argv):
     flag("--model_config_file", help="models.config, instead of all models")
     flag(
         "--model_config_file_poll_wait_seconds",
-        type=float,
+        type=positive(float, least=0),
         default=0.0,
         help="how often that is read again; 0 for never",
     )

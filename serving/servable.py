@@ -86,6 +86,8 @@ class Signature:
         Raises:
           RequestError: with the code and message of the failing operation.
         """
+        if self.function is None:
+            raise invalid(f"Signature {self.name} computes nothing.")
         try:
             outputs = self.function(
                 **{name: tf.constant(value) for name, value in inputs.items()}
@@ -183,7 +185,7 @@ class Servable:
                 continue
             request = log.predict_log.request
             signature = self.signature(request.model_spec.signature_name)
-            if signature is None or signature.function is None:
+            if signature is None:
                 raise RequestError(
                     Code.FAILED_PRECONDITION,
                     "Warm-up names an unknown signature: "

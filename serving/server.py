@@ -118,19 +118,14 @@ async def _serve(flags):
         metrics.count_run,
     )
     try:
-        rpc = grpc_server.create(
+        rpc = grpc_server.Server(
             manager,
             batcher,
             metrics,
             flags.max_body_bytes,
             flags.max_queued_requests,
         )
-        try:
-            rpc_port = rpc.add_insecure_port(f"{flags.host}:{flags.grpc_port}")
-        except RuntimeError as error:
-            raise OSError(
-                f"Cannot listen at {flags.host}:{flags.grpc_port}."
-            ) from error
+        rpc_port = rpc.listen(f"{flags.host}:{flags.grpc_port}")
         rest = RestAPI(
             manager,
             batcher,
@@ -155,14 +150,24 @@ async def _serve(flags):
         manager.start()
         await rpc.start()
         serving_web = asyncio.create_task(web.serve([web_socket]))
+        announcing = asyncio.create_task(_announce(manager, rpc))
         web_port = web_socket.getsockname()[1]
         print(f"REST and page: http://{flags.host}:{web_port}/")
         print(f"gRPC: {flags.host}:{rpc_port}", flush=True)
         await stop.wait()
         logger.info("Stopping; what runs is finished.")
         web.should_exit = True
-        await asyncio.gather(serving_web, rpc.stop(GRACE_SECONDS))
+        # Until all is finished, of REST too, health checks are answered.
+        await asyncio.gather(serving_web, rpc.drain(GRACE_SECONDS))
+        announcing.cancel()
+        await rpc.stop()
     finally:
         web_socket.close()
         await asyncio.to_thread(batcher.close)
         await asyncio.to_thread(manager.stop)
+
+
+async def _announce(manager, rpc):
+    """TensorFlow Serving opens its ports when its models are loaded."""
+    await asyncio.to_thread(manager.looked.wait)
+    await rpc.ready()

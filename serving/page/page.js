@@ -456,7 +456,9 @@ const few = (names) =>
 // ---- source and target ------------------------------------------------------
 
 async function place(which, image) {
-  const label = image.label ?? slots[which]?.label ?? 0;
+  // The one that is shown, which may have been chosen before the image.
+  const chosen = find("select", find(`#${which}`)).value;
+  const label = image.label ?? Number(chosen);
   const shown = model;
   const parts = await shown.encode(image, label);
   if (shown !== model) return;
@@ -521,7 +523,6 @@ function prepareSlot(which) {
       const label = Number(event.target.value);
       const slot = slots[which];
       if (slot) await place(which, { ...slot.image, label });
-      else slots[which] = undefined;
     })
   );
 }

@@ -262,12 +262,19 @@ def test_the_command_line(parts_server, tmp_path, monkeypatch, capsys):
         (["swap", "a", "b", "--units=x=y", "--out=c.png"], "NAME=WEIGHT"),
         (["decode", "a.npz"], "--out=FILE is needed"),
         (["decode", "a.npz", "--out=a.gif"], "ends in .png or .npz"),
+        (["encode", "a", "--out=a.png"], "codes are written as .npz"),
+        (["sample", "--count=0", "--out=a.png"], "--count"),
+        (["sample", "--timeout=-1", "--out=a.png"], "--timeout"),
         (["encode", "a", "--labels=1,2"], "1 images, 2 labels"),
         (["encode", "a", "--labels=x"], "numbers"),
         (["encode", "a", "--server=localhost:8501"], "no address of a server"),
         (["encode", "no.png"], "--model=NAME is needed; {server} has: "),
         (["encode", "no.png", "--model=labelled"], "Cannot read 'no.png'"),
         (["decode", "a.npz", "--out=a.png", "--model=vae"], "a.npz"),
+        (
+            ["decode", __file__, "--out=a.png", "--model=vae"],
+            "client_test.py' is no .npz of codes.",
+        ),
         (
             ["swap", "a", "b", "--units=q", "--out=c.png", "--model=labelled"],
             "Cannot read 'a'",
@@ -404,6 +411,10 @@ def test_what_may_be_sent_again_is(failures):
     [
         ((400, {"error": "bad shape"}), "answers 400: bad shape. encode of m"),
         ((404, {"error": "Servable not found"}), "404: Servable not found."),
+        (
+            (400, {"error": "too small\n\t [[{{node map/while/Assert}}]]"}),
+            "answers 400: too small. encode of m",
+        ),
         ((500, {"error": "kernel\nfailed"}), "500: kernel\nfailed."),
         ((504, {"error": "Timed out"}), "504: Timed out."),
         ((502, "<html>Bad Gateway</html>"), "502: Bad Gateway."),

@@ -146,6 +146,37 @@ class Zoo(tf.Module):
         return {"serving_default": found["positive"], **found}
 
 
+def save_graph(directory):
+    """A SavedModel as TensorFlow 1 wrote them: one graph for all signatures."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        inputs = v1.placeholder(tf.string, [None])
+        features = {"x": tf.io.FixedLenFeature([], tf.float32)}
+        x = tf.io.parse_example(inputs, features)["x"]
+        weight = v1.get_variable("weight", initializer=2.0)
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.Builder(str(directory))
+        info = v1.saved_model.utils.build_tensor_info
+        define = v1.saved_model.signature_def_utils.build_signature_def
+        builder.add_meta_graph_and_variables(
+            session,
+            ["serve"],
+            signature_def_map={
+                "regress": define(
+                    {"inputs": info(inputs)},
+                    {"outputs": info(weight * x)},
+                    "tensorflow/serving/regress",
+                ),
+                "classify": define(
+                    {"inputs": info(inputs)},
+                    {"scores": info(tf.stack([1 - x, x], 1))},
+                    "tensorflow/serving/classify",
+                ),
+            },
+        )
+        builder.save()
+
+
 def len_(x):
     return tf.cast(tf.shape(x)[0], x.dtype)
 
@@ -165,6 +196,7 @@ model_config_list {
   config { name: "zoo" base_path: "zoo" model_platform: "tensorflow" }
   config { name: "tiny" base_path: "tiny" model_platform: "tensorflow" }
   config { name: "m:x/y" base_path: "halves" model_type: TENSORFLOW }
+  config { name: "graph" base_path: "graph" model_platform: "tensorflow" }
   config { name: "broken" base_path: "broken" model_platform: "tensorflow" }
 }
 """
@@ -299,6 +331,10 @@ class Server:
     def stop(self, number=signal.SIGTERM):
         """The exit status and what was printed to stderr."""
         self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self):
+        """The same, of a server that is stopping."""
         self.process.communicate(timeout=60)
         return self.process.returncode, self.printed()
 
@@ -339,6 +375,7 @@ def server(start, request, tmp_path_factory):
         shutil.copytree(halves / str(offset), models / "halves" / str(version))
     shutil.copytree(zoo, models / "zoo")
     shutil.copytree(tiny, models / "tiny")
+    save_graph(models / "graph" / "1")
     (models / "broken" / "7").mkdir(parents=True)
     (models / "broken" / "7" / "saved_model.pb").write_bytes(b"\xff\xff")
     for model, version in (
@@ -346,6 +383,7 @@ def server(start, request, tmp_path_factory):
         ("halves", 2),
         ("zoo", 1),
         ("tiny", 1),
+        ("graph", 1),
         ("m%3Ax%2Fy", 2),
     ):
         server.wait_for(model, version)
@@ -395,6 +433,8 @@ def parts_server(start, tmp_path_factory):
             return tf.sigmoid(large + shift[..., None, None])
 
     models = tmp_path_factory.mktemp("parts")
+    # TensorFlow starts there while models are exported here.
+    served = start(models, "--rest_api_enable_cors_support")
     draw = np.random.default_rng(0)
     vae = BetaVAE(image_shape=(64, 64, 1), latent_dim=4)
     images = draw.random((64, 64, 64, 1), np.float32)
@@ -414,7 +454,6 @@ def parts_server(start, tmp_path_factory):
         models / "labelled",
         samples={"image": samples, "label": np.array([0, 1, 2, 3])},
     )
-    served = start(models, "--rest_api_enable_cors_support")
     for name in ("vae", "labelled"):
         served.wait_for(name, 1, seconds=120)
     served.models = models

@@ -1,5 +1,7 @@
 """The gRPC services through the official stubs, over a real socket."""
 
+import asyncio
+
 import grpc
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from tensorflow_serving.apis import model_service_pb2_grpc
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 from tensorflow_serving.apis import regression_pb2
+
+from serving import grpc_server
 
 STATUS = grpc.StatusCode
 
@@ -179,6 +183,16 @@ def filtered(*names):
             'Serving signature key "nope" not found.',
         ),
         (
+            request_of("graph"),
+            "FAILED_PRECONDITION",
+            'Serving signature key "serving_default" not found.',
+        ),
+        (
+            request_of("zoo", "__saved_model_init_op"),
+            "INVALID_ARGUMENT",
+            "computes nothing",
+        ),
+        (
             request_of("zoo", "two", a=X),
             "INVALID_ARGUMENT",
             "input size does not match signature: 1!=2 len({a}) != len({a,b})."
@@ -306,6 +320,53 @@ def test_health(channel):
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
+def test_health_from_start_to_stop():
+    """Over a socket as well, but in this process: nothing has to be loaded."""
+    found = []
+
+    async def live():
+        server = grpc_server.Server(None, None, None)
+        port = server.listen("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            metadata = prediction_service_pb2_grpc.PredictionServiceStub(
+                channel
+            ).GetModelMetadata
+            watch = stub.Watch(health_pb2.HealthCheckRequest())
+
+            async def look():
+                answer = await stub.Check(health_pb2.HealthCheckRequest())
+                watched = await watch.read()
+                assert watched.status == answer.status
+                try:
+                    await metadata(
+                        get_model_metadata_pb2.GetModelMetadataRequest()
+                    )
+                except grpc.RpcError as error:
+                    found.append((answer.status, error.code()))
+
+            await look()
+            await server.ready()
+            await look()
+            await server.drain(1)
+            # Nobody can say anything else any more.
+            await server.ready()
+            await look()
+            # Who still watches keeps nobody waiting.
+            await asyncio.wait_for(server.stop(), 5)
+            with pytest.raises(grpc.RpcError):
+                await stub.Check(health_pb2.HealthCheckRequest())
+
+    asyncio.run(live())
+    status = health_pb2.HealthCheckResponse
+    assert found == [
+        (status.NOT_SERVING, STATUS.INVALID_ARGUMENT),
+        (status.SERVING, STATUS.INVALID_ARGUMENT),
+        (status.NOT_SERVING, STATUS.UNAVAILABLE),
+    ]
+
+
 # ---- classify, regress, both ----------------------------------------------
 
 
@@ -346,20 +407,50 @@ def test_regress_and_classify(prediction):
     ]
 
 
-def test_multi_inference(prediction):
+def tasks_of(model, *signatures):
     request = inference_pb2.MultiInferenceRequest()
-    for verb in ("regress", "classify"):
-        task = request.tasks.add(method_name=f"tensorflow/serving/{verb}")
-        task.model_spec.name = "zoo"
-        task.model_spec.signature_name = verb
-    first, second = prediction.MultiInference(
-        examples_of(request, 0.25)
-    ).results
+    for name in signatures:
+        task = request.tasks.add(method_name=f"tensorflow/serving/{name}")
+        task.model_spec.name = model
+        task.model_spec.signature_name = name
+    return examples_of(request, 0.25)
+
+
+def test_multi_inference(prediction):
+    request = tasks_of("graph", "regress", "classify")
+    first, second = prediction.MultiInference(request).results
     assert [r.value for r in first.regression_result.regressions] == [0.5]
     assert first.model_spec.signature_name == "regress"
-    assert len(second.classification_result.classifications) == 1
-    request.tasks[1].model_spec.name = "halves"
-    assert "same model name" in refused(prediction.MultiInference, request)[1]
+    (row,) = second.classification_result.classifications
+    assert [c.score for c in row.classes] == [0.75, 0.25]
+    # Each with an input of its own can be asked for alone.
+    (only,) = prediction.MultiInference(tasks_of("zoo", "regress")).results
+    assert [r.value for r in only.regression_result.regressions] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("model", "tasks", "change", "message"),
+    [
+        ("zoo", ["regress", "classify"], {}, "must be the same for all"),
+        ("graph", ["regress", "regress"], {}, "Duplicate evaluation"),
+        ("graph", ["regress"], {"signature_name": "no"}, "not found in model"),
+        ("graph", ["regress"] * 2, {"name": "zoo"}, "same model name"),
+        ("graph", [], {}, "at least one task"),
+    ],
+)
+def test_bad_multi_inference(prediction, model, tasks, change, message):
+    request = tasks_of(model, *tasks)
+    for field, value in change.items():
+        setattr(request.tasks[-1].model_spec, field, value)
+    code, said = refused(prediction.MultiInference, request)
+    assert (code, message in said) == (STATUS.INVALID_ARGUMENT, True), said
+
+
+def test_multi_inference_of_another_method(prediction):
+    request = tasks_of("graph", "regress")
+    request.tasks[0].method_name = "tensorflow/serving/predict"
+    code, _ = refused(prediction.MultiInference, request)
+    assert code == STATUS.UNIMPLEMENTED
 
 
 # ---- reload ---------------------------------------------------------------

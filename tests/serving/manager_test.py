@@ -270,6 +270,39 @@ def test_a_reload_serves_that_and_nothing_else(add, manager, root):
     assert "d" not in manager.names()
 
 
+def test_a_number_that_is_loaded_stays_what_it_is(add, manager):
+    """Even under another path: a version is its model's name and number."""
+    add("a", 1, 2)
+    add("b", 1, 3)
+    manager.reload(listed('name: "m" base_path: "a"'))
+    manager.reload(listed('name: "m" base_path: "b"'))
+    assert offset_of(manager.find("m")) == 2
+    # Another number is loaded from there.
+    add("b", 2, 4)
+    manager.refresh()
+    assert offset_of(manager.find("m")) == 4
+    # So is the same one, when it was not served in between.
+    manager.reload(listed('name: "other" base_path: "b"'))
+    manager.reload(
+        listed(
+            'name: "m" base_path: "b" '
+            "model_version_policy { specific { versions: 1 } }"
+        )
+    )
+    assert offset_of(manager.find("m")) == 3
+
+
+def test_what_was_there_at_the_start_is_known_to_be_loaded(add, manager):
+    add("m", 1)
+    assert not manager.looked.is_set()
+    manager.start()
+    try:
+        assert manager.looked.wait(30)
+        assert manager.find("m").version == 1
+    finally:
+        manager.stop()
+
+
 def test_labels(add, manager):
     add("m", 1, 2)
     add("m", 2, 3)
@@ -376,7 +409,10 @@ def test_a_configuration_file_is_read_again_when_it_changes(root, add):
     manager.start()
     try:
         wait_until(lambda: "a" in manager.names())
-        file.write_text("nonsense {")
+        for unusable in ("nonsense {", ""):
+            file.write_text(unusable)
+            time.sleep(0.1)
+        assert states(manager, "a") == {1: State.AVAILABLE}
         write("b")
         wait_until(lambda: "b" in manager.names())
         wait_until(lambda: states(manager, "a") == {1: State.END})

@@ -9,7 +9,8 @@ def test_models(server, exported):
     status, models = server.get("/page/models")
     assert status == 200
     found = {entry["name"]: entry for entry in models}
-    assert list(found) == ["broken", "halves", "m:x/y", "tiny", "zoo"]
+    names = ["broken", "graph", "halves", "m:x/y", "tiny", "zoo"]
+    assert list(found) == names
     assert found["halves"]["card"] is None
     assert found["halves"]["versions"] == [
         {"version": "2", "state": "AVAILABLE", "error": ""},

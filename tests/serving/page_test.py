@@ -464,6 +464,9 @@ def test_a_server_whose_address_is_typed(
         "mix label",
         "mix all units",
     }
+    # A label may be chosen before there is an image of it.
+    label = "document.querySelector('#source select')"
+    page.script(f"{label}.value = 3")
     for seed, place in enumerate(("source", "target")):
         path = tmp_path / f"{place}.png"
         noise = np.random.default_rng(seed).integers(
@@ -471,7 +474,13 @@ def test_a_server_whose_address_is_typed(
         )
         Image.fromarray(noise).save(path)
         page.find(f"#{place} input[type=file]").send_keys(str(path))
-    page.ready()
+    shown = page.ready()
+    assert page.script(f"return {label}.value") == "3"
+    client = Client(address, "labelled", card={})
+    parts = client.encode(tmp_path / "source.png", 3)
+    np.testing.assert_allclose(
+        shown, client.decode(**parts)[0], atol=EIGHT_BITS
+    )
     before = page.picture
     page.set("mix root", 1)
     page.changed(before)

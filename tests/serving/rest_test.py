@@ -282,6 +282,7 @@ def test_bad_requests(server, body, message):
     [
         ("two", {"instances": [1, 2]}, 400, "expecting list of objects"),
         ("two", {"instances": [[1, 2]]}, 400, "expecting list of objects"),
+        ("two", {"instances": [b64(b"a")]}, 400, "expecting list of objects"),
         ("two", {"inputs": [1]}, 400, "expecting an object as multiple input"),
         ("two", {"instances": [{"a": 1}]}, 400, "keys must be equal to: a,b"),
         (
@@ -517,6 +518,19 @@ def test_classify(server):
     assert infer(server, "classify", request) == (200, {"results": results})
 
 
+def test_models_of_tensorflow_1(server):
+    request = {"signature_name": "regress", "examples": [{"x": 0.5}]}
+    assert infer(server, "regress", request, "graph") == (
+        200,
+        {"results": [1.0]},
+    )
+    # Without a signature of that name, the default one is not found.
+    for verb, key in (("predict", "inputs"), ("regress", "examples")):
+        status, answer = infer(server, verb, {key: [{"x": 0.5}]}, "graph")
+        assert status == 400
+        assert "serving_default" in answer["error"]
+
+
 @pytest.mark.parametrize(
     ("api", "request_", "message"),
     [
@@ -645,6 +659,11 @@ def test_slow_answers_and_full_queues(narrow):
 
 
 def test_cors_where_it_was_asked_for(narrow):
-    status, headers, _ = narrow.request("GET", "/v1/models/zoo")
-    assert status == 200
-    assert headers["access-control-allow-origin"] == "*"
+    origin = {"Origin": "https://example.org"}
+    for method in ("GET", "OPTIONS"):
+        status, headers, _ = narrow.request(
+            method, "/v1/models/zoo", headers=origin
+        )
+        assert status == 200
+        assert headers["access-control-allow-origin"] == "*"
+        assert headers["access-control-allow-methods"] == "POST, GET"

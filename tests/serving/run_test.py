@@ -27,7 +27,17 @@ def test_defaults(tmp_path):
         ([], "--models=DIRECTORY is needed"),
         (["--models=/none/here"], "no such directory"),
         (["--models=.", "--rest_port=x"], "rest_port"),
+        (["--models=.", "--rest_port=65536"], "rest_port"),
+        (["--models=.", "--grpc_port=-1"], "grpc_port"),
         (["--models=.", "--max_batch_size=0"], "max_batch_size"),
+        (
+            ["--models=.", "--model_config_file_poll_wait_seconds=-1"],
+            "model_config_file_poll_wait_seconds",
+        ),
+        (
+            ["--models=.", "--file_system_poll_wait_seconds=inf"],
+            "file_system_poll_wait_seconds",
+        ),
         (["--models=.", "--rest_prt=1"], "rest_prt"),
         (["--models=.", "--model_config_file=/none"], "/none"),
         (["--models=.", "stray"], "stray"),

@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,12 +18,17 @@ import time
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
+from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2_grpc
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 from PIL import Image
 from tensorflow_serving.apis import model_management_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 # ---- a model of ours ------------------------------------------------------
 
@@ -100,6 +106,14 @@ def pictures(draw):
         at = draw(st.integers(0, min(len(data), 64)))
         data[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=3))
     return bytes(data[: draw(st.integers(0, len(data)))] or data)
+
+
+def test_it_listens_at_this_machine_alone(server):
+    """A server at all addresses would answer at this one too."""
+    for port in (server.rest_port, server.grpc_port):
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.2", port), timeout=10)
 
 
 @settings(max_examples=60, deadline=None)
@@ -266,15 +280,42 @@ def test_a_stop_finishes_what_runs(hot):
     server, models = hot
     before = sorted(p for p in models.rglob("*"))
     answers = []
-    busy = {"signature_name": "loop", "instances": [1e5]}
+    busy = {"signature_name": "loop", "instances": [2e5]}
     thread = threading.Thread(
         target=lambda: answers.append(server.predict("zoo", busy))
     )
-    thread.start()
-    time.sleep(0.3)
-    status, errors = server.stop(signal.SIGTERM)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "zoo"
+    request.model_spec.signature_name = "loop"
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto([2e5]))
+    address = f"127.0.0.1:{server.grpc_port}"
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        health = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        thread.start()
+        running = stub.Predict.future(request)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        # Whoever looks is told; what is new goes elsewhere.
+        stopping = health_pb2.HealthCheckResponse.NOT_SERVING
+        assert next(watch).status == stopping
+        check = health.Check(health_pb2.HealthCheckRequest())
+        assert check.status == stopping
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Predict(request)
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "stopping" in refused.value.details()
+        assert not running.done()
+        with pytest.raises(ConnectionError):
+            for _ in range(100):
+                server.get("/v1/models/zoo/metadata")
+                time.sleep(0.01)
+        assert list(running.result().outputs["y"].float_val) == [2e5]
     thread.join()
-    assert answers == [(200, {"predictions": [1e5]})]
+    status, errors = server.wait()
+    assert answers == [(200, {"predictions": [2e5]})]
     assert status == 0
     assert "Traceback" not in errors
     assert sorted(p for p in models.rglob("*")) == before
@@ -301,17 +342,25 @@ def test_memory_does_not_grow(start, exported):
     status = pathlib.Path(f"/proc/{server.process.pid}/status")
     if not status.exists():
         pytest.skip("no /proc to read another process's memory from")
-    image = b64(png())
-    request = {"signature_name": "encode_bytes", "instances": [image]}
-    bad = {"signature_name": "encode_bytes", "instances": [b64(b"none")]}
+    good, bad = (
+        json.dumps({"signature_name": "encode_bytes", "instances": [b64(data)]})
+        for data in (png(), b"none")
+    )
 
     def ask(count):
+        connection = http.client.HTTPConnection("127.0.0.1", server.rest_port)
         for number in range(count):
-            server.predict("tiny", request if number % 10 else bad)
+            body, expected = (good, 200) if number % 20 else (bad, 400)
+            connection.request("POST", "/v1/models/tiny:predict", body)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != expected:
+                wrong.append(answer.status)
+        connection.close()
 
     def many(count):
         threads = [
-            threading.Thread(target=ask, args=(count // 4,)) for _ in range(4)
+            threading.Thread(target=ask, args=(count // 8,)) for _ in range(8)
         ]
         for thread in threads:
             thread.start()
@@ -322,7 +371,9 @@ def test_memory_does_not_grow(start, exported):
         """Kilobytes."""
         return int(re.search(r"VmRSS:\s+(\d+) kB", status.read_text())[1])
 
+    wrong = []
     many(1_000)
     early = resident()
     many(9_000)
+    assert not wrong
     assert (resident() - early) / 2**10 < 50
