@@ -230,8 +230,15 @@ def untrained_codes(run, split, image_shape):
     return train.encode_split(encode, split, image_shape)
 
 
-def evaluate_factors(model, config, dataset, run):
+def evaluate_factors(model, config, dataset, run, suffix=""):
     """All scores of a model that splits a backbone's codes into factors.
+
+    Args:
+      model: an FDEN.
+      config: of the run.
+      dataset: a `Dataset`.
+      run: the run directory, where its codes are kept.
+      suffix: of their name, where the data set is not the run's own.
 
     Returns:
       Plain data for metrics.json.
@@ -239,10 +246,11 @@ def evaluate_factors(model, config, dataset, run):
     fit, split = train.few_shot_splits(config, dataset)
     shape = model.image_shape
     codes = train.Cache(pathlib.Path(run) / "cache").get(
-        config.evaluation_split,
+        config.evaluation_split + suffix,
         lambda: train.encode_split(
             model.codes, split, shape, train.counter("encoding unseen classes")
         ),
+        len(split),
     )
     pixels = flat_pixels(split, shape)
     factors = factor_codes(model, codes)

@@ -147,12 +147,21 @@ class Cache:
     def __init__(self, directory):
         self.directory = pathlib.Path(directory)
 
-    def get(self, name, compute):
-        """The stored array of this name, or a computed one that is stored."""
+    def get(self, name, compute, rows=None):
+        """The stored array of this name, or a computed one that is stored.
+
+        Args:
+          name: of the array.
+          compute: () -> array.
+          rows: how many it must have: images may have come or gone since, and
+            labels would then be those of others. Any number when None.
+        """
         path = self.directory / f"{name}.npy"
         if path.exists():
             with contextlib.suppress(ValueError, OSError, EOFError):
-                return np.load(path, allow_pickle=False)
+                array = np.load(path, allow_pickle=False)
+                if rows in (None, len(array)):
+                    return array
         array = compute()
         self.directory.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(
@@ -453,6 +462,7 @@ def train_on_codes(
                 counter("encoding with the backbone"),
                 jitter(config.seed, copy),
             ),
+            len(train),
         )
         for copy in range(1 + config.jitters)
     ]

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from tfdisent import data
+from tfdisent import testing
 from tfdisent.models import few_shot
+from trainers import config as configuration
 from trainers import few_shot_scores
 
 
@@ -69,3 +72,19 @@ def test_the_table_shows_intervals_and_differences():
     assert "5-way 1-shot accuracy, unseen classes, 95% interval" in text
     assert "100.00 +- 0.00 %" in text
     assert "lead over it" in text
+
+
+def test_codes_of_another_data_set_are_kept_apart(tmp_path, monkeypatch):
+    def nothing(*args, **kwargs):
+        return {}
+
+    for name in ("accuracies", "probe_scores", "plug_in_errors"):
+        monkeypatch.setattr(few_shot_scores, name, nothing)
+    monkeypatch.setattr(few_shot_scores, "held_out_bound", nothing)
+    monkeypatch.setattr(few_shot_scores, "untrained_codes", nothing)
+    model = testing.tiny_model("fden")
+    given = configuration.build("fden", "digits"), data.load("digits"), tmp_path
+    few_shot_scores.evaluate_factors(model, *given)
+    few_shot_scores.evaluate_factors(model, *given, suffix="-other")
+    names = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert names == {"test.npy", "test-other.npy"}
