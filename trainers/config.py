@@ -378,6 +378,18 @@ CONFIGS = {
 }
 
 _RUN_FIELDS = {field.name for field in dataclasses.fields(RunConfig)}
+# Not part of what a run is: where it stops, how it reports and is scored.
+FREE_FIELDS = (
+    "steps",
+    "log_every",
+    "checkpoint_every",
+    "image_every",
+    "traversal_steps",
+    "traversal_span",
+    "baseline_steps",
+    "eval_images",
+    "score_every",
+)
 # The smallest values of fields that count something. A negative period would
 # never come to an end.
 LEAST = {

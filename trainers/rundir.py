@@ -24,18 +24,6 @@ PACKAGES = (
     "tensorflow",
     "tensorflow-probability",
 )
-# Not part of what a run is: where it stops, how it reports and is scored.
-FREE_FIELDS = (
-    "steps",
-    "log_every",
-    "checkpoint_every",
-    "image_every",
-    "traversal_steps",
-    "traversal_span",
-    "baseline_steps",
-    "eval_images",
-    "score_every",
-)
 KEPT_CHECKPOINTS = 2
 # What TensorFlow raises for checkpoints that are cut short, overwritten or of
 # another model.
@@ -112,7 +100,7 @@ def agreed(workdir, config):
     asked = configuration.to_dict(config)
     if (workdir / "config.json").exists():
         stored = configuration.to_dict(read_config(workdir)[0])
-        ignored = set(FREE_FIELDS)
+        ignored = set(configuration.FREE_FIELDS)
         if not asked["schedule_steps"]:
             ignored.add("schedule_steps")
             asked["schedule_steps"] = stored["schedule_steps"]
@@ -370,8 +358,8 @@ def backbone_identity(path):
         }
     config, image_shape = read_config(path)
     fields = configuration.to_dict(config)
-    kept = {k: v for k, v in fields.items() if k not in FREE_FIELDS}
-    return kept | {"image_shape": image_shape}
+    kept = set(fields) - set(configuration.FREE_FIELDS)
+    return {k: fields[k] for k in kept} | {"image_shape": image_shape}
 
 
 def copy_backbone(source, target):
