@@ -108,7 +108,7 @@ def probe_scores(parts, labels, seed=0):
     """Linear-probe accuracy of the class from every code part.
 
     Half the images of each of `PROBE_CLASSES` seeded classes train a logistic
-    regression, the other half are scored.
+    regression, the other half are scored. Classes of one image are left out.
 
     Args:
       parts: {part: float32 `[N, n]`}.
@@ -116,10 +116,14 @@ def probe_scores(parts, labels, seed=0):
       seed: of the choice of classes and halves.
 
     Returns:
-      {part: accuracy} with "chance", "classes" and "images".
+      {part: accuracy} with "chance", "classes" and "images"; {} where fewer
+      than two classes are left.
     """
     rng = np.random.default_rng(seed)
-    classes = np.unique(labels)
+    classes, counts = np.unique(labels, return_counts=True)
+    classes = classes[counts > 1]
+    if len(classes) < 2:
+        return {}
     classes = rng.permutation(classes)[:PROBE_CLASSES]
     train_rows, test_rows = [], []
     for c in classes:

@@ -61,6 +61,17 @@ def test_probe_tells_parts_apart():
     assert scores["images"] == 80
 
 
+def test_classes_of_one_image_cannot_be_probed():
+    codes = np.random.default_rng(0).normal(size=(5, 3))
+    for labels in ([0, 1, 2, 3, 4], [0, 0, 1, 2, 3]):
+        labels = np.array(labels)
+        assert few_shot_scores.probe_scores({"style": codes}, labels) == {}
+    some = few_shot_scores.probe_scores(
+        {"style": codes}, np.array([0, 0, 1, 1, 2])
+    )
+    assert some["classes"] == 2 and some["images"] == 2
+
+
 def test_the_table_shows_intervals_and_differences():
     codes, labels = clustered()
     rows = {
