@@ -267,27 +267,6 @@ def whole_units(model):
     ]
 
 
-def widest_units(model, codes, most=8):
-    """The units to look at: whole parts first, then those that vary most.
-
-    Args:
-      model: a `PartsModel`.
-      codes: {part: `[N, *shape]`}.
-      most: how many at most.
-
-    Returns:
-      Names, in the model's order.
-    """
-    spread = np.zeros(len(model.units))
-    for part, owner in model.unit_of_entry().items():
-        variance = np.var(codes[part], axis=0)
-        np.add.at(spread, np.broadcast_to(owner, variance.shape), variance)
-    names = list(model.units)
-    whole = np.isin(names, whole_units(model))
-    chosen = np.lexsort((-spread, ~whole))[:most]
-    return [names[i] for i in sorted(chosen)]
-
-
 def _mixed(model, source, target, weights):
     """Images of mixed parts; `weights` is `[B, len(units)]`."""
     mixed = model.mix(source, target, np.asarray(weights, np.float32))
