@@ -52,10 +52,14 @@ def run(
     strategies.prepare_devices()
     strategy = strategies.choose(strategy)
     workdir = pathlib.Path(workdir)
+    needs = models.get(config.model).needs
+    if backbone is not None and "backbone" not in needs:
+        raise InputError(
+            f"--backbone={backbone}: --model={config.model} stands on none."
+        )
     dataset = train.load_data(config, data_dir)
     if quick:
         dataset = small(dataset)
-    needs = models.get(config.model).needs
 
     def events(model):
         if "hierarchy" in needs and strategies.is_chief(strategy):

@@ -192,6 +192,13 @@ def test_a_run_keeps_its_backbone(tmp_path, capsys):
         plugged(*given, tmp_path / "second")
 
 
+def test_a_model_without_a_backbone_takes_none(tmp_path):
+    config = configuration.build("autoencoder", "digits")
+    with pytest.raises(InputError, match="autoencoder stands on none"):
+        job.run(config, tmp_path / "run", strategy="single", backbone="x")
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_stops_fden_stops_it_before_its_backbone_trains(tmp_path):
     config = dataclasses.replace(quick_fden(), ways=6)
     with pytest.raises(InputError, match="6-way episodes need at least 6"):
