@@ -6,7 +6,6 @@ The version is complete or not there at all; TF Serving can watch the
 directory while this writes.
 """
 
-import json
 import pathlib
 
 from tfdisent.errors import InputError
@@ -99,7 +98,7 @@ def export_run(run, output, data_dir=None, max_pixels=None):
     card = {
         "dataset": {"name": config.dataset, **dataset},
         "configuration": configuration.to_dict(config),
-        "scores": read_scores(run),
+        "scores": rundir.read_scores(run),
     }
     if images is not None:
         card["ranges"] = saved_model.code_ranges(
@@ -118,24 +117,6 @@ def export_run(run, output, data_dir=None, max_pixels=None):
     except OSError as error:
         raise InputError(f"Cannot write to {output!r}: {error}.") from error
     return version, saved_model.read_card(version)
-
-
-def read_scores(run):
-    """What metrics.json of a run says, with null for NaN; {} without one.
-
-    Raises:
-      InputError: the file is damaged.
-    """
-    path = pathlib.Path(run) / "metrics.json"
-    if not path.exists():
-        return {}
-    try:
-        # A score may be undefined, but NaN is no JSON.
-        return json.loads(
-            path.read_text(encoding="utf-8"), parse_constant=lambda _: None
-        )
-    except ValueError as error:
-        raise InputError(f"{str(path)!r} is damaged: {error}.") from error
 
 
 def held_out_images(config, model, data_dir=None):

@@ -7,6 +7,7 @@ import sys
 import types
 
 from absl import flags
+from absl import logging
 
 from tfdisent.errors import InputError
 
@@ -63,6 +64,7 @@ def run(main, define_flags, help_text=None, arguments=False, argv=None):
     argv = list(sys.argv if argv is None else argv)
     # The libraries' start-up notes would bury the one line that matters.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.set_verbosity(logging.ERROR)
     if not {"", os.getcwd()} & set(sys.path):
         # A console script, unlike `python -m`, would not find a user's own
         # `package.module:Class` there. Last: it must hide no library.

@@ -64,6 +64,24 @@ def versions():
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
+def read_scores(run):
+    """What metrics.json of a run says, with null for NaN; {} without one.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    path = pathlib.Path(run) / "metrics.json"
+    if not path.exists():
+        return {}
+    try:
+        # A score may be undefined, but NaN is no JSON.
+        return json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=lambda _: None
+        )
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is damaged: {error}.") from error
+
+
 def read_config(run):
     """`(config, image_shape)` of a run directory.
 

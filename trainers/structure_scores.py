@@ -19,8 +19,6 @@ from tfdisent.metrics.information_matrix import information_matrix
 # Samples of the prior and images that scores are taken on.
 SAMPLES = 10_000
 BATCH = 500
-# A factor counts as found when some code holds more than this share of it.
-FOUND = 0.5
 # Images whose codes are moved, and where to, in standard deviations of the
 # prior (the paper's range on dSprites).
 STARTS = 100
@@ -65,7 +63,6 @@ def of_model(model, dataset, judge=None):
         scores["information"] = {
             "images": len(some),
             "shares": _named(shares, names, dataset.factor_names),
-            "factors_found": int(np.sum(shares.max(axis=0) > FOUND)),
             "children": union_scores(shares, graph),
         }
     if judge is not None:
@@ -319,13 +316,6 @@ def table(scores):
     for edge, (value, expected) in own["edges"].items():
         lines.append(
             f"  {edge}: correlation {value:.3f}, wanted {expected:.3f}"
-        )
-    if "information" in found:
-        shares = found["information"]["shares"]
-        total = len(next(iter(shares.values())))
-        lines.append(
-            f"factors found (a code holds more than {FOUND:.0%} of it): "
-            f"{found['information']['factors_found']} of {total}"
         )
     for name, words in (
         ("information", "knows of the factors what its parents know"),

@@ -1,6 +1,5 @@
 """The export command, from a run directory to a version."""
 
-import json
 import subprocess
 import sys
 
@@ -135,13 +134,6 @@ def test_a_model_without_parts_is_refused(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(rundir, "load_model", lambda _: model)
     with pytest.raises(InputError, match="no named parts"):
         export_run.export_run(runs / "autoencoder", tmp_path / "m")
-
-
-def test_damaged_scores_are_named(tmp_path):
-    assert export_run.read_scores(tmp_path) == {}
-    (tmp_path / "metrics.json").write_text(json.dumps({"mig": 1})[:-1])
-    with pytest.raises(InputError, match="metrics.json.*damaged"):
-        export_run.read_scores(tmp_path)
 
 
 def test_bad_flags_are_answered_before_tensorflow_starts():

@@ -82,3 +82,10 @@ def test_a_backbone_is_copied_once_and_whole(tmp_path):
     (source / "config.json").write_text("changed")
     rundir.copy_backbone(source, target)
     assert (target / "config.json").read_text() == "{}"
+
+
+def test_damaged_scores_are_named(tmp_path):
+    assert rundir.read_scores(tmp_path) == {}
+    (tmp_path / "metrics.json").write_text(json.dumps({"mig": 1})[:-1])
+    with pytest.raises(InputError, match="metrics.json.*damaged"):
+        rundir.read_scores(tmp_path)

@@ -47,6 +47,7 @@ def test_perfect_codes_reach_the_top_of_every_score():
         assert row[name] > 0.99, name
     assert row["dci_disentanglement"] > 0.95
     assert row["dci_informativeness"] == 1.0
+    assert row["factors_found"] == 3
     assert set(found["computed"]) == {
         name for name, score in scores.SCORES.items() if score.usual
     }
@@ -98,7 +99,7 @@ def test_aggregated_scores_come_on_request_and_need_a_posterior():
     )
     assert set(found["absent"]) == set(names)
     assert set(found["absent"].values()) == {"the model has no posterior"}
-    assert list(found["rows"]["model"]) == ["mig"]
+    assert list(found["rows"]["model"]) == ["mig", "factors_found"]
 
 
 def test_information_of_several_parts_is_told_apart():
@@ -162,7 +163,7 @@ def test_what_cannot_be_computed_is_absent_with_its_reason():
         code_names=("z[0]",),
     )
     found, _ = scores.score_rows({"model": single}, ("dci", "sap", "mig"))
-    assert list(found["rows"]["model"]) == ["mig"]
+    assert list(found["rows"]["model"]) == ["mig", "factors_found"]
     assert found["absent"] == {
         "sap": "needs at least 2 codes",
         "dci": "needs at least 2 factors",
@@ -195,7 +196,8 @@ def test_controls_stand_beside_the_model_without_a_posterior():
     rows = {"model": codes, "PCA": control}
     found, pictures = scores.score_rows(rows, ("mig", "mutual_information"))
     assert found["rows"]["PCA"] == {
-        "mig": pytest.approx(found["rows"]["model"]["mig"])
+        "mig": pytest.approx(found["rows"]["model"]["mig"]),
+        "factors_found": 3,
     }
     # Pictures are the model's.
     np.testing.assert_array_equal(
@@ -203,7 +205,7 @@ def test_controls_stand_beside_the_model_without_a_posterior():
     )
     text = "\n".join(scores.table(found))
     assert "model" in text and "PCA" in text
-    assert "20 bins of equal width a code, shares of H(v); 40 rows" in text
+    assert "code, shares of H(v), found above 0.5; 40 rows" in text
     assert "posterior means" in text
     assert "seed 0" in text
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -55,6 +57,21 @@ def test_runs_stand_side_by_side(runs, tmp_path):
     assert np.any(sizes["image"] != sizes["prior"])
     # Smaller images, but more of them.
     assert sizes["long"].shape != sizes["image"].shape
+
+
+def test_the_title_tells_the_factors_that_were_found(tmp_path):
+    run = str(tmp_path)
+    assert traverse.title(run) == run
+    scores = {
+        "protocol": {"factors": ["shape", "scale", "hue"]},
+        "rows": {"vae": {"factors_found": 2.0}, "PCA": {"factors_found": 1.0}},
+    }
+    stored = {"disentanglement": scores}
+    (tmp_path / "metrics.json").write_text(json.dumps(stored))
+    assert traverse.title(run) == f"{run}: 2 of 3 factors found"
+    del scores["rows"]["vae"]["factors_found"]
+    (tmp_path / "metrics.json").write_text(json.dumps(stored))
+    assert traverse.title(run) == run
 
 
 def test_one_run_moves(runs, tmp_path):
