@@ -34,8 +34,10 @@ PADDING = 2
 GAP = 8
 WHITE, INK = 255, 70
 FONT_SIZE = 13
-# Around originals and reconstructions, as in seed 003's figures.
-BOX, RED, GREEN = 2, (200, 30, 30), (30, 150, 60)
+# Right and wrong, reconstruction and original (seed 003's figures).
+GREEN, RED = (0, 150, 60), (215, 40, 40)
+# Pixels of a box around an image, and of a frame that says right or wrong.
+BOX, FRAME = 2, 3
 # Rows of a traversal after which its parts go into another column.
 ROWS = 20
 # Codes or images that go through a model at once.
@@ -46,8 +48,8 @@ TAIL = 0.02
 TSNE_LEAST = 4
 # Nats from the prior below which an entry is dead: nothing to see.
 DEAD = 0.01
-# A bar of mutual information at its longest, and its colour.
-BAR, GREEN = 120, (60, 150, 70)
+# A bar of mutual information at its longest.
+BAR = 120
 # Codes of a matrix; more would be a blur.
 MATRIX_ROWS = 40
 
@@ -263,27 +265,6 @@ def whole_units(model):
         for name, references in model.units.items()
         if all(reference in model.parts for reference in references)
     ]
-
-
-def widest_units(model, codes, most=8):
-    """The units to look at: whole parts first, then those that vary most.
-
-    Args:
-      model: a `PartsModel`.
-      codes: {part: `[N, *shape]`}.
-      most: how many at most.
-
-    Returns:
-      Names, in the model's order.
-    """
-    spread = np.zeros(len(model.units))
-    for part, owner in model.unit_of_entry().items():
-        variance = np.var(codes[part], axis=0)
-        np.add.at(spread, np.broadcast_to(owner, variance.shape), variance)
-    names = list(model.units)
-    whole = np.isin(names, whole_units(model))
-    chosen = np.lexsort((-spread, ~whole))[:most]
-    return [names[i] for i in sorted(chosen)]
 
 
 def _mixed(model, source, target, weights):
@@ -1253,8 +1234,6 @@ def tsne_of_parts(codes, labels):
 
 # ---- hierarchies of categories -----------------------------------------------
 
-GREEN, RED = (0, 150, 60), (215, 40, 40)
-FRAME = 3  # Pixels.
 # Leaves that one picture of a tree shows at most.
 LEAVES = 48
 

@@ -65,6 +65,10 @@ def run(main, define_flags, help_text=None, arguments=False, argv=None):
     # The libraries' start-up notes would bury the one line that matters.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.set_verbosity(logging.ERROR)
+    if not {"", os.getcwd()} & set(sys.path):
+        # A console script, unlike `python -m`, would not find a user's own
+        # `package.module:Class` there. Last: it must hide no library.
+        sys.path.append(os.getcwd())
     values = flags.FlagValues()
     define_flags(Definitions(values))
     if HELP & set(argv[1:]):

@@ -20,16 +20,11 @@ import numpy as np
 
 from tfdisent.errors import InputError
 from trainers import command
+from trainers.config import FREE_FIELDS
 
-# Not part of a setting: what a run may change without being another one.
-FREE = {
-    "seed",
-    "log_every",
-    "checkpoint_every",
-    "image_every",
-    "score_every",
-    "schedule_steps",
-}
+# Not part of a setting: what a run may change without being another one, but
+# for how long it trained.
+FREE = {"seed", "schedule_steps", *FREE_FIELDS} - {"steps"}
 # Shown unless others are asked for; whatever the runs have is in the JSON.
 SHOWN = (
     "squared_error",
@@ -41,6 +36,10 @@ SHOWN = (
     "sap",
     "alive_codes",
     "udr",
+    "in_domain_frechet_distance",
+    "class from generic",
+    "class from specific",
+    "class from specific: random label",
 )
 # Figure 2 draws each of these against the error.
 DRAWN = (
@@ -55,7 +54,14 @@ DRAWN = (
     "explicitness",
     "irs",
 )
-LOWER_IS_BETTER = {"squared_error", "total_correlation"}
+LOWER_IS_BETTER = {
+    "loss",
+    "reconstruction",
+    "squared_error",
+    "total_correlation",
+    "in_domain_frechet_distance",
+    "fid",
+}
 BEST = 3
 
 
@@ -109,6 +115,14 @@ def quantities_of(scores, own):
             found[name] = scores["bounds"][name]
     if "alive" in scores:
         found["alive_codes"] = scores["alive"]["alive"]
+    probes = scores.get("class_probe", {}).get("accuracy", {})
+    for row, accuracy in probes.items():
+        # Commas separate the names that --metrics takes.
+        found[f"class from {row.replace(', ', ': ')}"] = accuracy
+    samples = scores.get("samples", {})
+    for name in ("in_domain_frechet_distance", "fid"):
+        if name in samples:
+            found[name] = samples[name]
     for setting, rows in scores.get("few_shot", {}).items():
         # The model's own row is the first.
         found[setting] = next(iter(rows.values()))["mean"]

@@ -378,6 +378,56 @@ CONFIGS = {
 }
 
 _RUN_FIELDS = {field.name for field in dataclasses.fields(RunConfig)}
+# Not part of what a run is: where it stops, how it reports and is scored.
+FREE_FIELDS = (
+    "steps",
+    "log_every",
+    "checkpoint_every",
+    "image_every",
+    "traversal_steps",
+    "traversal_span",
+    "baseline_steps",
+    "eval_images",
+    "score_every",
+)
+# The smallest values of fields that count something. A negative period would
+# never come to an end.
+LEAST = {
+    2: ("traversal_steps",),
+    1: (
+        "steps",
+        "batch_size",
+        "log_every",
+        "checkpoint_every",
+        "ways",
+        "shots",
+        "queries",
+        "eval_episodes",
+        "eval_images",
+        "classifier_steps",
+        "latent_dim",
+        "z_dim",
+        "num_classes",
+        "students",
+    ),
+    0: (
+        "seed",
+        "schedule_steps",
+        "image_size",
+        "image_every",
+        "score_every",
+        "traversal_span",
+        "jitters",
+        "backbone_steps",
+        "critic_steps",
+        "baseline_steps",
+        "judge_steps",
+        "ramp_steps",
+        "decay_steps",
+        "warm_up",
+        "data_size",
+    ),
+}
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -501,19 +551,24 @@ def checked(config):
     Raises:
       InputError: one line.
     """
-    positive = ("steps", "batch_size", "log_every", "checkpoint_every")
-    positive += ("ways", "shots", "queries", "eval_episodes", "eval_images")
-    positive += ("classifier_steps",)
-    if config.traversal_steps < 2:
+    ours = config.model in CONFIGS
+    for least, names in LEAST.items():
+        for name in names:
+            # A user's own model may mean something else by a name.
+            known = ours or name in _RUN_FIELDS
+            if known and getattr(config, name, least) < least:
+                raise InputError(
+                    f"{name} must be at least {least}. Received "
+                    f"{getattr(config, name)}."
+                )
+    if config.seed >= 2**31:
+        raise InputError(f"seed must be below 2**31. Received {config.seed}.")
+    ends = config.backbone_range
+    if len(ends) != 2 or not ends[0] < ends[1]:
         raise InputError(
-            f"traversal_steps must be at least 2. Received "
-            f"{config.traversal_steps}."
+            "backbone_range must be two numbers, low,high. Received "
+            f"{','.join(f'{end:g}' for end in ends) or 'none'}."
         )
-    for name in positive:
-        if getattr(config, name, 1) < 1:
-            raise InputError(
-                f"{name} must be at least 1. Received {getattr(config, name)}."
-            )
     choices = {
         "precision": PRECISIONS,
         "evaluation_split": ("test", "validation"),
@@ -525,7 +580,7 @@ def checked(config):
         "style_layers": ("auto", "residual", "strided"),
         "feature_recon": ("recombined", "own"),
     }
-    if config.model in CONFIGS:
+    if ours:
         for name, known in (choices | config.choices).items():
             value = getattr(config, name, known[0])
             if value not in known:

@@ -71,13 +71,25 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
         dataset = None
     dataset = dataset or train.load_data(config, data_dir)
     model = rundir.load_model(run)
+    classes = (
+        model.parts["label"][-1]
+        if getattr(model, "takes_label", False)
+        else None
+    )
+    if classes and (dataset.num_classes or 0) > classes:
+        raise InputError(
+            f"{str(run)!r} holds a model of {classes} classes; data set "
+            f"{dataset.name!r} has {dataset.num_classes}."
+        )
     if names and {"backbone", "episodes"} & model.needs:
         raise InputError(
             f"--metrics={','.join(names)}: {config.model} is scored on "
             "episodes; leave --metrics out."
         )
     if "backbone" in model.needs:
-        scores = few_shot_scores.evaluate_factors(model, config, dataset, run)
+        scores = few_shot_scores.evaluate_factors(
+            model, config, dataset, run, suffix
+        )
     elif "episodes" in model.needs:
         scores = few_shot_scores.evaluate_episodes(model, config, dataset)
     else:
@@ -119,8 +131,11 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
 
     scores = {}
     fit, test = train.training_splits(config, dataset, model.needs)
+    # Of a grid that is trained on as a whole, `test` is a part.
+    apart = dataset.grid is None or config.evaluation_split == "validation"
+    held_out = test is not None and apart
     if test is not None and (names is None or "losses" in names):
-        scores |= losses(model, test, dataset.grid is None)
+        scores |= losses(model, test, held_out)
     if not hasattr(model, "parts"):
         return scores
     if names is None:
@@ -131,7 +146,7 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
             model,
             spread(fit if test is None else test, BOUND_IMAGES),
             report=train.counter("bounds of the likelihood"),
-        ) | {"held_out": test is not None and dataset.grid is None}
+        ) | {"held_out": held_out}
     encoder = encoders.of_model(model)
     wanted = names and tuple(n for n in names if n not in OTHERS)
     if encoder is None or wanted == ():

@@ -108,7 +108,7 @@ def probe_scores(parts, labels, seed=0):
     """Linear-probe accuracy of the class from every code part.
 
     Half the images of each of `PROBE_CLASSES` seeded classes train a logistic
-    regression, the other half are scored.
+    regression, the other half are scored. Classes of one image are left out.
 
     Args:
       parts: {part: float32 `[N, n]`}.
@@ -116,10 +116,14 @@ def probe_scores(parts, labels, seed=0):
       seed: of the choice of classes and halves.
 
     Returns:
-      {part: accuracy} with "chance", "classes" and "images".
+      {part: accuracy} with "chance", "classes" and "images"; {} where fewer
+      than two classes are left.
     """
     rng = np.random.default_rng(seed)
-    classes = np.unique(labels)
+    classes, counts = np.unique(labels, return_counts=True)
+    classes = classes[counts > 1]
+    if len(classes) < 2:
+        return {}
     classes = rng.permutation(classes)[:PROBE_CLASSES]
     train_rows, test_rows = [], []
     for c in classes:
@@ -230,8 +234,15 @@ def untrained_codes(run, split, image_shape):
     return train.encode_split(encode, split, image_shape)
 
 
-def evaluate_factors(model, config, dataset, run):
+def evaluate_factors(model, config, dataset, run, suffix=""):
     """All scores of a model that splits a backbone's codes into factors.
+
+    Args:
+      model: an FDEN.
+      config: of the run.
+      dataset: a `Dataset`.
+      run: the run directory, where its codes are kept.
+      suffix: of their name, where the data set is not the run's own.
 
     Returns:
       Plain data for metrics.json.
@@ -239,10 +250,11 @@ def evaluate_factors(model, config, dataset, run):
     fit, split = train.few_shot_splits(config, dataset)
     shape = model.image_shape
     codes = train.Cache(pathlib.Path(run) / "cache").get(
-        config.evaluation_split,
+        config.evaluation_split + suffix,
         lambda: train.encode_split(
             model.codes, split, shape, train.counter("encoding unseen classes")
         ),
+        len(split),
     )
     pixels = flat_pixels(split, shape)
     factors = factor_codes(model, codes)

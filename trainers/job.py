@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfdisent import models
+from tfdisent.errors import InputError
 from trainers import callbacks
 from trainers import config as configuration
 from trainers import evaluate
@@ -51,10 +52,14 @@ def run(
     strategies.prepare_devices()
     strategy = strategies.choose(strategy)
     workdir = pathlib.Path(workdir)
+    needs = models.get(config.model).needs
+    if backbone is not None and "backbone" not in needs:
+        raise InputError(
+            f"--backbone={backbone}: --model={config.model} stands on none."
+        )
     dataset = train.load_data(config, data_dir)
     if quick:
         dataset = small(dataset)
-    needs = models.get(config.model).needs
 
     def events(model):
         if "hierarchy" in needs and strategies.is_chief(strategy):
@@ -90,10 +95,10 @@ def finished(config, workdir):
     """
     try:
         stored = json.loads((workdir / "metrics.json").read_text())
-        before, image_shape = rundir.read_config(workdir)
+        before, _ = rundir.read_config(workdir)
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    rundir.claim(workdir, train.counted_as(config, before), image_shape)
+    rundir.agreed(workdir, train.counted_as(config, before))
     return _complete(stored) and stored["step"] >= config.steps
 
 
@@ -147,26 +152,38 @@ def scoring(model, config, dataset):
 
 
 def plug_backbone(config, workdir, dataset, strategy, named):
-    """The frozen backbone of a run, trained first where none is named."""
+    """The frozen backbone of a run, trained first where none is named.
+
+    Raises:
+      InputError: a backbone that cannot be used, or another one than the run
+        began with; and what would stop the run itself after an hour of the
+        backbone's training.
+    """
     own = workdir / "backbone"
-    if named is None:
-        if not (own / "config.json").exists() or not _finished(own):
-            backbone_config = backbone_configuration(config)
-            print(
-                f"Training the backbone ({config.backbone_model}) first.",
-                flush=True,
-            )
-            few_shot_images = train.few_shot_splits(config, dataset)[0]
-            train.train_images(
-                backbone_config,
-                own,
-                dataclasses.replace(dataset, splits={"train": few_shot_images}),
-                strategy,
-            )
-    else:
+    few_shot_images = train.few_shot_splits(config, dataset)[0]
+    train.episode_sampler(config, few_shot_images, dataset.class_names)
+    rundir.agreed(workdir, config)
+    if named is not None:
         # Read before it is copied: what cannot be used is not kept.
         rundir.load_backbone(named, config.backbone_range)
         rundir.copy_backbone(named, own)
+        known = [rundir.backbone_identity(path) for path in (named, own)]
+        if known[0] != known[1]:
+            raise InputError(
+                f"{str(workdir)!r} has another backbone than {str(named)!r}. "
+                "Name another --workdir."
+            )
+    elif not _finished(own):
+        print(
+            f"Training the backbone ({config.backbone_model}) first.",
+            flush=True,
+        )
+        train.train_images(
+            backbone_configuration(config),
+            own,
+            dataclasses.replace(dataset, splits={"train": few_shot_images}),
+            strategy,
+        )
     return rundir.load_backbone(own, config.backbone_range)
 
 
@@ -185,11 +202,14 @@ def backbone_configuration(config):
     return chosen
 
 
-def _finished(run_directory):
-    """Whether a run of ours reached its last step (a SavedModel always)."""
-    config, _ = rundir.read_config(run_directory)
-    state = run_directory / "checkpoints" / f"ckpt-{config.steps}.index"
-    return state.exists()
+def _finished(backbone):
+    """Whether a backbone is there: a run at its last step, or a SavedModel."""
+    if (backbone / "saved_model.pb").exists():
+        return True
+    if not (backbone / "config.json").exists():
+        return False
+    config, _ = rundir.read_config(backbone)
+    return (backbone / "checkpoints" / f"ckpt-{config.steps}.index").exists()
 
 
 def small(dataset):

@@ -83,7 +83,7 @@ class Settings:
       seed: of weights and batches.
     """
 
-    steps: int = 5_000
+    steps: int = 4_000
     batch_size: int = 64
     learning_rate: float = 1e-3
     seed: int = 0

@@ -1,5 +1,6 @@
 """The run directory: what a run writes, atomically, and reads back."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -22,18 +23,6 @@ PACKAGES = (
     "scipy",
     "tensorflow",
     "tensorflow-probability",
-)
-# Not part of what a run is: where it stops, how it reports and is scored.
-FREE_FIELDS = (
-    "steps",
-    "log_every",
-    "checkpoint_every",
-    "image_every",
-    "traversal_steps",
-    "traversal_span",
-    "baseline_steps",
-    "eval_images",
-    "score_every",
 )
 KEPT_CHECKPOINTS = 2
 # What TensorFlow raises for checkpoints that are cut short, overwritten or of
@@ -112,16 +101,15 @@ def read_config(run):
         raise InputError(f"{str(path)!r} is damaged: {error!r}.") from error
 
 
-def claim(workdir, config, image_shape):
-    """Makes the directory this run's, or finds that it already is.
+def agreed(workdir, config):
+    """The configuration of a run in a directory; nothing is written.
 
     Args:
       workdir: the run directory.
       config: of the run about to start.
-      image_shape: the model's.
 
     Returns:
-      The configuration of the run: as stored, where it stops as asked for.
+      The configuration: as stored, where it stops as asked for.
 
     Raises:
       InputError: the directory belongs to a run of another configuration.
@@ -130,7 +118,7 @@ def claim(workdir, config, image_shape):
     asked = configuration.to_dict(config)
     if (workdir / "config.json").exists():
         stored = configuration.to_dict(read_config(workdir)[0])
-        ignored = set(FREE_FIELDS)
+        ignored = set(configuration.FREE_FIELDS)
         if not asked["schedule_steps"]:
             ignored.add("schedule_steps")
             asked["schedule_steps"] = stored["schedule_steps"]
@@ -146,15 +134,33 @@ def claim(workdir, config, image_shape):
             )
     elif not asked["schedule_steps"]:
         asked["schedule_steps"] = asked["steps"]
+    return configuration.from_dict(asked)
+
+
+def claim(workdir, config, image_shape):
+    """Makes the directory this run's, or finds that it already is.
+
+    Args:
+      workdir: the run directory.
+      config: of the run about to start.
+      image_shape: the model's.
+
+    Returns:
+      The configuration of the run, as `agreed` has it.
+
+    Raises:
+      InputError: the directory belongs to a run of another configuration.
+    """
+    config = agreed(workdir, config)
     write_json(
-        workdir / "config.json",
+        pathlib.Path(workdir) / "config.json",
         {
-            "config": asked,
+            "config": configuration.to_dict(config),
             "image_shape": list(image_shape),
             "versions": versions(),
         },
     )
-    return configuration.from_dict(asked)
+    return config
 
 
 class Checkpoints:
@@ -281,13 +287,21 @@ def build_model(config, image_shape, backbone=None):
       config: a configuration dataclass.
       image_shape: the model's.
       backbone: where the model needs one.
+
+    Raises:
+      InputError: the constructor refuses a value, or values together.
     """
     keras.utils.set_random_seed(config.seed)
     arguments = configuration.model_arguments(config)
     model_class = models.get(config.model)
     if "backbone" in model_class.needs:
-        return model_class(backbone=backbone, **arguments)
-    return model_class(image_shape=image_shape, **arguments)
+        arguments["backbone"] = backbone
+    else:
+        arguments["image_shape"] = image_shape
+    try:
+        return model_class(**arguments)
+    except ValueError as error:
+        raise InputError(f"--model={config.model}: {error}") from error
 
 
 def load_model(run, report=print):
@@ -343,6 +357,27 @@ def load_backbone(path, value_range=(0.0, 1.0)):
             f"{'a label' if backbone.takes_label else ', '.join(unusable)}."
         )
     return backbone
+
+
+def backbone_identity(path):
+    """What tells backbones apart: plain data, equal for equal ones.
+
+    Of a run its configuration, wherever it stopped; of a SavedModel its files.
+
+    Args:
+      path: as `load_backbone` takes it.
+    """
+    path = pathlib.Path(path)
+    if (path / "saved_model.pb").exists():
+        files = [path / "saved_model.pb", *sorted(path.glob("variables/*"))]
+        return {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files
+        }
+    config, image_shape = read_config(path)
+    fields = configuration.to_dict(config)
+    kept = set(fields) - set(configuration.FREE_FIELDS)
+    return {k: fields[k] for k in kept} | {"image_shape": image_shape}
 
 
 def copy_backbone(source, target):

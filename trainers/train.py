@@ -147,12 +147,21 @@ class Cache:
     def __init__(self, directory):
         self.directory = pathlib.Path(directory)
 
-    def get(self, name, compute):
-        """The stored array of this name, or a computed one that is stored."""
+    def get(self, name, compute, rows=None):
+        """The stored array of this name, or a computed one that is stored.
+
+        Args:
+          name: of the array.
+          compute: () -> array.
+          rows: how many it must have: images may have come or gone since, and
+            labels would then be those of others. Any number when None.
+        """
         path = self.directory / f"{name}.npy"
         if path.exists():
             with contextlib.suppress(ValueError, OSError, EOFError):
-                return np.load(path, allow_pickle=False)
+                array = np.load(path, allow_pickle=False)
+                if rows in (None, len(array)):
+                    return array
         array = compute()
         self.directory.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(
@@ -324,10 +333,12 @@ def train_images(config, workdir, dataset, strategy, events=lambda model: ()):
     model_class = models.get(config.model)
     train, _ = training_splits(config, dataset, model_class.needs)
     shape = model_shape(model_class, dataset.image_shape)
-    config = rundir.claim(workdir, counted(config, dataset, train), shape)
+    config = rundir.agreed(workdir, counted(config, dataset, train))
     with strategy.scope(), precision(config.precision):
         model = rundir.build_model(config, shape)
         model.compile()
+    # What cannot be built leaves no directory behind.
+    rundir.claim(workdir, config, shape)
     adapt_to(model, train, shape)
     seconds = fit(
         model,
@@ -349,11 +360,12 @@ def train_on_episodes(
     """Trains a model of episodes of images; returns it with its seconds."""
     train, _ = few_shot_splits(config, dataset)
     shape = model_shape(models.get(config.model), dataset.image_shape)
-    config = rundir.claim(workdir, config, shape)
+    config = rundir.agreed(workdir, config)
     sampler = episode_sampler(config, train, dataset.class_names)
     with strategy.scope(), precision(config.precision):
         model = rundir.build_model(config, shape)
         model.compile()
+    rundir.claim(workdir, config, shape)
     seconds = fit(
         model,
         lambda start, context: sampler.batches(
@@ -431,13 +443,14 @@ def train_on_codes(
       `(model, seconds)`.
     """
     train, _ = few_shot_splits(config, dataset)
-    config = rundir.claim(workdir, config, backbone.image_shape)
+    config = rundir.agreed(workdir, config)
     sampler = episode_sampler(
         config, train, dataset.class_names, 1 + config.jitters
     )
     with strategy.scope(), precision(config.precision):
         model = rundir.build_model(config, backbone.image_shape, backbone)
         model.compile()
+    rundir.claim(workdir, config, backbone.image_shape)
     cache = Cache(pathlib.Path(workdir) / "cache")
     codes = [
         cache.get(
@@ -449,6 +462,7 @@ def train_on_codes(
                 counter("encoding with the backbone"),
                 jitter(config.seed, copy),
             ),
+            len(train),
         )
         for copy in range(1 + config.jitters)
     ]

@@ -178,18 +178,9 @@ def test_encode_and_decode_do_not_depend_on_batches(palette, monkeypatch):
     np.testing.assert_array_equal(visualization.decode(palette, parts), images)
 
 
-def test_units_that_are_parts_and_units_that_vary():
-    flat = testing.tiny_model("beta_vae")
-    assert visualization.whole_units(flat) == []
-    rng = np.random.default_rng(0)
-    codes = {"z": rng.normal(size=(50, 4)) * [1, 3, 0, 2]}
-    assert visualization.widest_units(flat, codes, most=2) == ["z[1]", "z[3]"]
-
-
-def test_whole_units_come_before_wider_entries(palette):
+def test_whole_units_are_those_that_are_parts(palette):
+    assert visualization.whole_units(testing.tiny_model("beta_vae")) == []
     assert visualization.whole_units(palette) == ["warm", "blue"]
-    codes = {"warm": np.eye(2), "blue": np.zeros((2, 1))}
-    assert visualization.widest_units(palette, codes, 1) == ["warm"]
 
 
 def test_reconstructions_stand_below_their_images(palette):

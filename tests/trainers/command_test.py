@@ -115,6 +115,17 @@ def test_help_starts_with_what_the_module_says(capsys):
     assert capsys.readouterr().out.startswith(__doc__)
 
 
+def test_modules_beside_the_user_are_found_last(tmp_path, monkeypatch):
+    # As a console script finds it: without the working directory.
+    here = ("", os.getcwd())
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in here])
+    monkeypatch.chdir(tmp_path)
+    assert ended(lambda flags: None) is None
+    assert sys.path[-1] == str(tmp_path)
+    assert ended(lambda flags: None) is None
+    assert sys.path.count(str(tmp_path)) == 1
+
+
 def test_starting_a_command_does_not_start_tensorflow():
     program = "import sys, trainers.command; print('tensorflow' in sys.modules)"
     done = subprocess.run(

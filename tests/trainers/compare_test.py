@@ -77,6 +77,36 @@ def test_settings_have_mean_spread_and_the_best_three(sweep):
     assert found["controls"]["PCA"]["mig"]["mean"] == pytest.approx(0.01)
 
 
+def test_the_best_losses_are_the_smallest(sweep):
+    found = compare.compare(sweep)["settings"]["beta_vae beta=1"]
+    # Errors of 20 to 24; the loss is 50 in all of them.
+    assert found["quantities"]["squared_error"]["best_three"] == 21.0
+    assert {"loss", "reconstruction", "fid"} <= compare.LOWER_IS_BETTER
+
+
+def test_probes_and_samples_stand_in_the_table():
+    scores = {
+        "class_probe": {
+            "accuracy": {"generic": 0.1, "specific, random label": 0.5}
+        },
+        "samples": {"in_domain_frechet_distance": 12.0},
+    }
+    assert compare.quantities_of(scores, {"mig": 0.3}) == {
+        "mig": 0.3,
+        "class from generic": 0.1,
+        "class from specific: random label": 0.5,
+        "in_domain_frechet_distance": 12.0,
+    }
+    assert set(compare.quantities_of(scores, {})) <= set(compare.SHOWN)
+
+
+def test_how_a_run_is_drawn_makes_no_other_setting(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, seed, 0.5, traversal_span=float(seed))
+    (found,) = compare.compare(sorted(tmp_path.iterdir()))["settings"].values()
+    assert found["seeds"] == [0, 1]
+
+
 def test_few_seeds_have_no_best_three_and_one_has_no_spread(tmp_path):
     runs = [make_run(tmp_path, seed, 0.2) for seed in (0, 1, 2)]
     found = compare.compare(runs)["settings"]["beta_vae"]["quantities"]["mig"]

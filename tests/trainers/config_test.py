@@ -75,6 +75,13 @@ def test_later_wins():
         (["steps=0"], "steps must be at least 1"),
         (["alignment=foo"], "relation, siamese, proto, cosine"),
         (["precision=float8"], "expected one of float32"),
+        (["image_every=-1"], "image_every must be at least 0"),
+        (["seed=-1"], "seed must be at least 0"),
+        (["seed=3e9"], "seed must be below"),
+        (["traversal_steps=1"], "traversal_steps must be at least 2"),
+        (["backbone_range=1"], "two numbers, low,high"),
+        (["backbone_range="], "two numbers, low,high. Received none"),
+        (["backbone_range=1,-1"], "two numbers, low,high"),
     ],
 )
 def test_bad_settings_name_the_choices(settings, message):

@@ -149,16 +149,31 @@ def test_another_data_set_has_a_file_of_its_own(run, tmp_path):
     assert "held_out" in found
 
 
-def run_of_step_0(workdir, *settings):
-    """The directory of a run on digits that has not trained yet."""
+def run_of_step_0(
+    workdir, *settings, model="beta_vae", dataset="digits", side=32
+):
+    """The directory of a run that has not trained yet, on digits."""
     config = configuration.build(
-        "beta_vae", "digits", settings=["latent_dim=2", *settings]
+        model, dataset, settings=["latent_dim=2", *settings]
     )
-    rundir.claim(workdir, config, (32, 32, 1))
-    model = rundir.build_model(config, (32, 32, 1))
+    rundir.claim(workdir, config, (side, side, 1))
+    model = rundir.build_model(config, (side, side, 1))
     model.compile()
     rundir.Checkpoints(model, workdir / "checkpoints").save()
     return workdir
+
+
+def test_what_is_kept_out_of_a_grid_is_held_out(data, tmp_path):
+    run = run_of_step_0(tmp_path, "evaluation_split=validation", dataset=data)
+    found = evaluate.evaluate(run, names=("losses",))
+    assert "held_out" in found and "training_images" not in found
+    assert found["protocol"]["images"] == 6
+
+
+def test_more_classes_than_a_model_has_are_refused(tmp_path):
+    run = run_of_step_0(tmp_path, "num_classes=3", model="class_vae", side=28)
+    with pytest.raises(InputError, match="model of 3 classes; .* has 10"):
+        evaluate.evaluate(run)
 
 
 def test_data_without_factors_give_losses_codes_and_judged_swaps(

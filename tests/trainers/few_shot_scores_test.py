@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from tfdisent import data
+from tfdisent import testing
 from tfdisent.models import few_shot
+from trainers import config as configuration
 from trainers import few_shot_scores
 
 
@@ -58,6 +61,17 @@ def test_probe_tells_parts_apart():
     assert scores["images"] == 80
 
 
+def test_classes_of_one_image_cannot_be_probed():
+    codes = np.random.default_rng(0).normal(size=(5, 3))
+    for labels in ([0, 1, 2, 3, 4], [0, 0, 1, 2, 3]):
+        labels = np.array(labels)
+        assert few_shot_scores.probe_scores({"style": codes}, labels) == {}
+    some = few_shot_scores.probe_scores(
+        {"style": codes}, np.array([0, 0, 1, 1, 2])
+    )
+    assert some["classes"] == 2 and some["images"] == 2
+
+
 def test_the_table_shows_intervals_and_differences():
     codes, labels = clustered()
     rows = {
@@ -69,3 +83,19 @@ def test_the_table_shows_intervals_and_differences():
     assert "5-way 1-shot accuracy, unseen classes, 95% interval" in text
     assert "100.00 +- 0.00 %" in text
     assert "lead over it" in text
+
+
+def test_codes_of_another_data_set_are_kept_apart(tmp_path, monkeypatch):
+    def nothing(*args, **kwargs):
+        return {}
+
+    for name in ("accuracies", "probe_scores", "plug_in_errors"):
+        monkeypatch.setattr(few_shot_scores, name, nothing)
+    monkeypatch.setattr(few_shot_scores, "held_out_bound", nothing)
+    monkeypatch.setattr(few_shot_scores, "untrained_codes", nothing)
+    model = testing.tiny_model("fden")
+    given = configuration.build("fden", "digits"), data.load("digits"), tmp_path
+    few_shot_scores.evaluate_factors(model, *given)
+    few_shot_scores.evaluate_factors(model, *given, suffix="-other")
+    names = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert names == {"test.npy", "test-other.npy"}

@@ -167,6 +167,61 @@ def test_an_unusable_backbone_leaves_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def plugged(config, workdir, dataset, named):
+    strategy = tf.distribute.get_strategy()
+    return job.plug_backbone(config, workdir, dataset, strategy, named)
+
+
+def test_a_run_keeps_its_backbone(tmp_path, capsys):
+    dataset = data.load("digits")
+    for name in ("first", "second"):
+        foreign = Foreign()
+        foreign.weights.assign_add(tf.ones([1024, 12]) * (name == "second"))
+        tf.saved_model.save(
+            foreign,
+            str(tmp_path / name),
+            {"encode": foreign.encode, "decode": foreign.decode},
+        )
+    given = quick_fden(), tmp_path / "run", dataset
+    plugged(*given, tmp_path / "first")
+    # Named again, or not at all, it is the one that is there.
+    plugged(*given, tmp_path / "first")
+    plugged(*given, None)
+    assert "Training the backbone" not in capsys.readouterr().out
+    with pytest.raises(InputError, match="has another backbone than"):
+        plugged(*given, tmp_path / "second")
+
+
+def test_a_model_without_a_backbone_takes_none(tmp_path):
+    config = configuration.build("autoencoder", "digits")
+    with pytest.raises(InputError, match="autoencoder stands on none"):
+        job.run(config, tmp_path / "run", strategy="single", backbone="x")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_stops_fden_stops_it_before_its_backbone_trains(tmp_path):
+    config = dataclasses.replace(quick_fden(), ways=6)
+    with pytest.raises(InputError, match="6-way episodes need at least 6"):
+        job.run(config, tmp_path / "run", strategy="single")
+    assert not (tmp_path / "run").exists()
+    rundir.claim(tmp_path / "run", quick_fden(), (32, 32, 1))
+    other = dataclasses.replace(quick_fden(), alpha=2.0)
+    with pytest.raises(InputError, match="alpha 1.0 there, 2.0 asked for"):
+        job.run(other, tmp_path / "run", strategy="single")
+    assert not (tmp_path / "run" / "backbone").exists()
+
+
+def test_settings_that_build_no_model_leave_nothing(tmp_path):
+    config = configuration.build(
+        "hdn",
+        "shapes",
+        settings=["hierarchy=C", "scales=5", "steps=1"],
+    )
+    with pytest.raises(InputError, match="scales=5 shrinks 64 pixels"):
+        job.run(config, tmp_path / "run", strategy="single", quick=True)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_the_backbones_own_configuration_follows_the_run():
     config = configuration.build("fden", "digits", seed=3)
     chosen = job.backbone_configuration(config)

@@ -12,6 +12,7 @@ from tfdisent.data.base import GridSplit
 from tfdisent.data.factors import grid_splits
 from tfdisent.errors import InputError
 from tfdisent.models import base
+from trainers import config as configuration
 from trainers import judges
 
 SIDE, SIZES = 8, (4, 3, 8)
@@ -101,6 +102,11 @@ class Squares(base.PartsModel):
 def swaps(units, **options):
     split = squares().splits["train"]
     return judges.swap_judge(Squares(units), perfect_judge(), split, **options)
+
+
+def test_a_judge_is_trained_as_a_run_trains_it():
+    # Else there were two of every data set in the cache.
+    assert judges.Settings().steps == configuration.RunConfig().judge_steps
 
 
 @pytest.fixture(scope="module")

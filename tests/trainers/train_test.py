@@ -291,6 +291,15 @@ def test_the_cache_survives_a_damaged_file(tmp_path):
     np.testing.assert_array_equal(cache.get("x", lambda: expected), expected)
 
 
+def test_the_cache_forgets_images_that_came_or_went(tmp_path):
+    cache = train.Cache(tmp_path)
+    cache.get("x", lambda: np.zeros(6), rows=6)
+    more = cache.get("x", lambda: np.ones(7), rows=7)
+    np.testing.assert_array_equal(more, np.ones(7))
+    kept = cache.get("x", lambda: np.zeros(7), rows=7)
+    np.testing.assert_array_equal(kept, np.ones(7))
+
+
 def test_progress_says_rate_and_time_left():
     lines = []
     progress = train.Progress(100, 8, write=lines.append)

@@ -123,6 +123,17 @@ def take(split, indices, example):
     return dict(zip(keys, values, strict=True))
 
 
+def _fitting_example(split, image_shape):
+    """What `split.take` gives for its first image, if `fit_images` takes it.
+
+    Raised while a pipeline is traced, its `InputError` would come out as
+    TensorFlow's own, a page long.
+    """
+    example = split.take([0])
+    fit_images(example["image"], image_shape)
+    return example
+
+
 def replica_batches(make, input_context=None, start=0):
     """Endless per-replica batches; element order follows (step, replica).
 
@@ -182,13 +193,14 @@ def batches(split, batch_size, image_shape, seed=0, start=0, context=None):
       and the split's `label`, `factors`; B is the share of one replica.
 
     Raises:
-      InputError: no image, or a batch that replicas cannot share equally. A
-        batch of more images than the split has is fine: it spans epochs.
+      InputError: no image, images that do not fit the shape, or a batch that
+        replicas cannot share equally. A batch of more images than the split
+        has is fine: it spans epochs.
     """
     if not len(split):
         raise InputError("The split to train on has no image.")
     share = replica_share(batch_size, context)
-    example = split.take([0])
+    example = _fitting_example(split, image_shape)
 
     def choose(step, replica):
         chosen = shuffled_indices(int(step), batch_size, len(split), seed)
@@ -216,12 +228,13 @@ def in_order(split, image_shape, batch_size=256):
       Dicts of tensors as `batches` gives.
 
     Raises:
-      InputError: of the split, for instance a file that cannot be read.
+      InputError: images that do not fit the shape; or of the split, for
+        instance a file that cannot be read.
     """
     if not len(split):
         return
     starts = tf.data.Dataset.range(0, len(split), batch_size)
-    example = split.take([0])
+    example = _fitting_example(split, image_shape)
 
     def make(start):
         stop = tf.minimum(start + batch_size, len(split))

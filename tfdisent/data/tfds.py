@@ -270,8 +270,8 @@ def _lanczos(images, shape):
 def celeb_a(data_dir=None, size=64, hierarchy=""):
     """CelebA: 202,599 faces, cropped (15, 45, 163, 193), `size` x `size` x 3.
 
-    Images only; attributes and identities belong to the models that use them.
-    All in memory: 2.2 GB at 64x64.
+    The classes are seed 003's two, female and male. All in memory: 2.2 GB at
+    64x64.
 
     Args:
       data_dir: where TFDS keeps it.
@@ -292,12 +292,15 @@ def celeb_a(data_dir=None, size=64, hierarchy=""):
     def keep(images):
         return shrink(images[:, 45:193, 15:163])
 
+    splits = {}
+    for split in ("train", "test"):
+        images, others = read(found, split, keep=keep, attributes="attributes")
+        splits[split] = ArraySplit(images, others["Male"].astype(np.int32))
     return Dataset(
         name="celeb_a",
-        splits={
-            split: ArraySplit(read(found, split, keep=keep)[0])
-            for split in ("train", "test")
-        },
+        splits=splits,
+        num_classes=2,
+        class_names=("female", "male"),
         description=f"CelebA, cropped, {size}x{size}",
     )
 

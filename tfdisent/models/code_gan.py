@@ -106,6 +106,10 @@ class CodeGAN(base.PartsModel):
         seed=0,
         **kwargs,
     ):
+        if norm not in ("batch", None):
+            raise ValueError(
+                f"norm must be 'batch' or None. Received: {norm!r}"
+            )
         self.tracked = ("loss", "discriminator", "generator", "code_error")
         self.tracked += tuple(n for r in regularisers for n in r.tracked)
         super().__init__(image_shape, seed, **kwargs)

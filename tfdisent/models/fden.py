@@ -44,7 +44,13 @@ INITIALIZERS = {
     "glorot_normal": lambda: keras.initializers.GlorotNormal(),
     "paper": lambda: keras.initializers.TruncatedNormal(stddev=1e-3),
 }
-ALIGNMENTS = ("relation", "siamese", "proto", "cosine")
+# What the constructor's arguments may be.
+CHOICES = {
+    "alignment": ("relation", "siamese", "proto", "cosine"),
+    "clip_scope": ("per_variable", "global"),
+    "norm": ("batch", None),
+    "init": tuple(INITIALIZERS),
+}
 
 
 @keras.saving.register_keras_serializable("tfdisent")
@@ -98,10 +104,17 @@ class FDEN(base.PartsModel):
         **kwargs,
     ):
         super().__init__(backbone.image_shape, seed, **kwargs)
-        if alignment not in ALIGNMENTS:
-            raise ValueError(
-                f"alignment must be one of {ALIGNMENTS}. Received: {alignment}"
-            )
+        given = {
+            "alignment": alignment,
+            "clip_scope": clip_scope,
+            "norm": norm,
+            "init": init,
+        }
+        for name, value in given.items():
+            if value not in CHOICES[name]:
+                raise ValueError(
+                    f"{name} must be one of {CHOICES[name]}. Received: {value}"
+                )
         self.backbone = backbone
         self.backbone.trainable = False
         self.alignment = alignment

@@ -152,6 +152,18 @@ def test_other_channels_are_refused():
         pipeline.fit_images(np.zeros((1, 8, 8, 1), np.uint8), (8, 8, 3))
 
 
+def test_a_pipeline_of_other_channels_is_refused_in_one_line():
+    split = numbered(10)
+    shape = (*split.image_shape[:2], 3)
+    for build in (
+        lambda: pipeline.batches(split, 4, shape),
+        lambda: next(pipeline.in_order(split, shape)),
+    ):
+        with pytest.raises(InputError, match="3 channels, received") as caught:
+            build()
+        assert "\n" not in str(caught.value)
+
+
 def test_order_survives_parallel_reading():
     split = numbered(1000)
     batches = pipeline.in_order(split, split.image_shape, batch_size=7)

@@ -60,17 +60,22 @@ def test_reading_twice_gives_the_same(tfds_dir):
 def test_celeb_a(mock):
     with mock(5):
         dataset = data.load("celeb_a", size=32)
+        found = sets.builder("celeb_a")
+        _, others = sets.read(found, "train", attributes="attributes")
     assert dataset.image_shape == (32, 32, 3)
     assert set(dataset.splits) == {"train", "test"}
     assert len(dataset.splits["train"]) == 5
-    assert dataset.num_classes is None
+    assert dataset.class_names == ("female", "male")
+    labels = dataset.splits["train"].labels
+    np.testing.assert_array_equal(labels, others["Male"])
 
 
 def test_celeb_a_crop(mock):
     """The crop is rows 45 to 193 and columns 15 to 163, shrunk to a square."""
     with mock(4):
         found = sets.builder("celeb_a")
-        raw, _ = sets.read(found, "train")
+        # What is made up depends on what is read.
+        raw, _ = sets.read(found, "train", attributes="attributes")
         images = data.load("celeb_a", size=148).splits["train"].images
     np.testing.assert_array_equal(images, raw[:, 45:193, 15:163])
 

@@ -289,7 +289,7 @@ def test_shuffle_is_a_permutation_of_styles_within_the_batch():
     )
 
 
-@pytest.mark.parametrize("alignment", fden.ALIGNMENTS)
+@pytest.mark.parametrize("alignment", fden.CHOICES["alignment"])
 def test_alignments(alignment):
     model = make(alignment=alignment)
     rng = np.random.default_rng(0)
@@ -384,6 +384,7 @@ def test_adapt_standardises_and_spares_dead_entries():
     )
 
 
-def test_unknown_alignment():
-    with pytest.raises(ValueError, match="Received: euclid"):
-        make(alignment="euclid")
+@pytest.mark.parametrize("argument", list(fden.CHOICES))
+def test_what_an_argument_cannot_be_is_refused(argument):
+    with pytest.raises(ValueError, match=f"{argument} must.*Received: euclid"):
+        make(**{argument: "euclid"})
