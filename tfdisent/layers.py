@@ -34,14 +34,49 @@ class Dropout(keras.layers.Layer):
         if seed is None or not self.rate:
             return inputs
         kept = noise.uniform(noise.shape_of(inputs), seed) >= self.rate
+        # One factor, so that the way back is one product, too.
         scale = tf.cast(1 / (1 - self.rate), inputs.dtype)
-        return inputs * tf.cast(kept, inputs.dtype) * scale
+        return inputs * tf.where(kept, scale, tf.zeros_like(scale))
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate}
+
+
+@keras.saving.register_keras_serializable("tfdisent")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras' batch normalisation, by TensorFlow's fused kernels in training.
+
+    The same numbers and weights. Step by step, as Keras computes it, a map is
+    read and written four times as often; on a CPU that takes the time of a
+    convolution.
+    """
+
+    def call(self, inputs, training=None):
+        plain = self.scale and self.center and self.axis in (-1, 3)
+        fused = plain and not (self.synchronized or self.renorm)
+        if not (training and self.trainable and fused and inputs.ndim == 4):
+            return super().call(inputs, training=training)
+        empty = tf.zeros([0])
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=tf.cast(inputs, tf.float32),
+            scale=self.gamma.value,
+            offset=self.beta.value,
+            mean=empty,
+            variance=empty,
+            epsilon=self.epsilon,
+        )
+        # The kernel's variance is the unbiased one.
+        count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
+        variance *= (count - 1) / count
+        for moving, now in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            moving.assign(moving * self.momentum + now * (1 - self.momentum))
+        return tf.cast(outputs, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("tfdisent")

@@ -616,7 +616,7 @@ def _ali_initializer():
 
 def _ali_norm():
     # Blocks' running average keeps 0.95 of what it had.
-    return keras.layers.BatchNormalization(momentum=0.95, epsilon=1e-5)
+    return layers.BatchNormalization(momentum=0.95, epsilon=1e-5)
 
 
 def _ali_block(layer, norm, slope):

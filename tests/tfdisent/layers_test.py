@@ -42,6 +42,55 @@ def test_dropout_refuses(rate):
         layers.Dropout(rate)
 
 
+def test_fused_batch_norm_is_keras_batch_norm():
+    """Outputs, gradients and moving statistics; a batch of unknown size."""
+    inputs = 3 + 2 * tf.random.stateless_normal([5, 3, 4, 6], SEED)
+    upstream = tf.random.stateless_normal(inputs.shape, SEED + 1)
+    found = []
+    for kind in (layers.BatchNormalization, keras.layers.BatchNormalization):
+        norm = kind(momentum=0.6, epsilon=1e-2)
+        norm.build((None, *inputs.shape[1:]))
+        norm.gamma.assign(tf.linspace(0.5, 2.0, 6))
+        norm.beta.assign(tf.linspace(-1.0, 1.0, 6))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 3, 4, 6])])
+        def trained(values, norm=norm):
+            with tf.GradientTape() as tape:
+                tape.watch(values)
+                outputs = norm(values, training=True)
+            sources = [values, norm.gamma.value, norm.beta.value]
+            return outputs, *tape.gradient(outputs, sources, upstream)
+
+        results = [*trained(inputs), *(v.value for v in norm.variables)]
+        found.append([*results, norm(inputs)])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    # 0.4 of the way from 1 to the variance; the unbiased one is 1.7 % more.
+    variance = tf.math.reduce_variance(inputs, axis=[0, 1, 2])
+    np.testing.assert_allclose(found[0][7], 0.6 + 0.4 * variance, rtol=1e-5)
+
+
+def test_fused_batch_norm_under_other_circumstances():
+    """Of vectors, frozen, and in half precision: as Keras does it."""
+    for shape, frozen, dtype, tolerance in (
+        ([8, 6], False, "float32", 1e-6),
+        ([8, 2, 2, 6], True, "float32", 1e-6),
+        ([8, 2, 2, 6], False, "mixed_bfloat16", 1e-2),
+    ):
+        inputs = tf.random.stateless_normal(shape, SEED)
+        outputs = []
+        for kind in (
+            layers.BatchNormalization,
+            keras.layers.BatchNormalization,
+        ):
+            norm = kind(dtype=dtype)
+            norm.build((None, *shape[1:]))
+            norm.trainable = not frozen
+            outputs.append(norm(inputs, training=True))
+        assert outputs[0].dtype == outputs[1].dtype
+        np.testing.assert_allclose(*outputs, atol=tolerance)
+
+
 def test_gradient_reversal():
     reverse, inputs = layers.GradientReversal(), tf.constant([1.0, -2.0])
     with tf.GradientTape() as tape:
@@ -100,6 +149,7 @@ def test_dense_stack_is_the_papers_order():
 
 LAYERS = [
     layers.Dropout(0.25),
+    layers.BatchNormalization(momentum=0.9),
     layers.UntiedBias(),
     layers.GradientReversal(),
     layers.activation("leaky_relu", 0.3),
