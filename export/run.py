@@ -83,6 +83,7 @@ def export_run(run, output, data_dir=None, max_pixels=None):
         parts, or an output that cannot be written.
     """
     from export import saved_model
+    from tfdisent.data.base import spread
     from trainers import config as configuration
     from trainers import rundir
 
@@ -104,7 +105,7 @@ def export_run(run, output, data_dir=None, max_pixels=None):
         card["ranges"] = saved_model.code_ranges(
             model, images["image"], images.get("label")
         )
-        few = _spread(len(images["image"]), saved_model.SAMPLES)
+        few = spread(len(images["image"]), saved_model.SAMPLES)
         samples = {name: values[few] for name, values in images.items()}
     try:
         version = saved_model.export_model(
@@ -133,6 +134,7 @@ def held_out_images(config, model, data_dir=None):
       at hand, as on a machine that only exports.
     """
     from export import saved_model
+    from tfdisent.data.base import spread
     from trainers import train
 
     try:
@@ -147,14 +149,7 @@ def held_out_images(config, model, data_dir=None):
         "num_classes": dataset.num_classes,
         "class_names": dataset.class_names,
     }
-    return description, split.take(_spread(len(split), saved_model.RANGED))
-
-
-def _spread(count, most):
-    """At most so many of `count` indices, evenly spread, int64."""
-    import numpy as np
-
-    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
+    return description, split.take(spread(len(split), saved_model.RANGED))
 
 
 def report(version, card):

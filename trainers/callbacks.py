@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfdisent import visualization
 from tfdisent.data import pipeline
+from tfdisent.data.base import spread
 from tfdisent.errors import InputError
 from tfdisent.metrics.mutual_information import information_overlap
 from trainers import encoders
@@ -216,7 +217,7 @@ def level_information(model, split):
       {"groups": {name: nats}, "total", "overlap", "images", "samples"}; no
       estimate exceeds the log of the images.
     """
-    rows = _evenly(len(split), INFORMATION_IMAGES)
+    rows = spread(len(split), INFORMATION_IMAGES)
     parts = {part for part, _ in model.groups.values()}
 
     def moments(image):
@@ -301,12 +302,12 @@ class Shown:
     def _read(self):
         """Images spread over the split, and their labels."""
         if self.spread is None:
-            self.spread = self._take(_evenly(len(self.split), SPREAD))
+            self.spread = self._take(spread(len(self.split), SPREAD))
         return self.spread
 
     def _shown(self):
         images, labels = self._read()
-        few = _evenly(len(images), SHOWN)
+        few = spread(len(images), SHOWN)
         return images[few], _rows(labels, few)
 
     def _traversals(self):
@@ -359,7 +360,7 @@ class Shown:
         """Every entry of a code on one image a class, and class transfer."""
         labels = np.asarray(self.split.labels)
         classes = np.unique(labels)
-        classes = classes[_evenly(len(classes), CLASSES)]
+        classes = classes[spread(len(classes), CLASSES)]
         # The first and the last image of every class.
         rows = [np.flatnonzero(labels == c)[[0, -1]] for c in classes]
         first, last = (self._take(r) for r in np.transpose(rows))
@@ -406,7 +407,7 @@ class Shown:
         if self.split.labels is None:
             return
         classes = np.unique(self.split.labels)
-        classes = classes[_evenly(len(classes), TSNE_CLASSES)]
+        classes = classes[spread(len(classes), TSNE_CLASSES)]
         rows = np.concatenate(
             [
                 np.flatnonzero(self.split.labels == c)[:TSNE_IMAGES]
@@ -422,8 +423,3 @@ class Shown:
 
 def _rows(labels, rows):
     return None if labels is None else labels[rows]
-
-
-def _evenly(size, count):
-    """`count` indices spread over `range(size)`, fewer where it is short."""
-    return np.unique(np.linspace(0, size - 1, min(size, count)).astype(int))

@@ -190,6 +190,7 @@ class ClassVAEConfig(RunConfig):
     capacity_generic: float = 15.0
     capacity_specific: float = 25.0
     ramp_steps: int = 11_700
+    specific_start: int = 0
     class_weight: float = 1.0
     step2_input: str = "w"
     step2_train_encoder: bool = False
@@ -389,6 +390,7 @@ FREE_FIELDS = (
     "baseline_steps",
     "eval_images",
     "score_every",
+    "judge_steps",
 )
 # The smallest values of fields that count something. A negative period would
 # never come to an end.

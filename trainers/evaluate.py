@@ -98,7 +98,7 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
     if "hierarchy" in model.needs and names is None:
         from trainers import hierarchy_scores
 
-        scores |= hierarchy_scores.evaluate(model, config, dataset, run)
+        scores |= hierarchy_scores.evaluate(model, config, dataset, run, suffix)
     if hasattr(model, "parts") and not quick:
         scores |= judged(model, config, dataset, names)
     if names and not quick:
@@ -144,7 +144,7 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
     if bounds and model.log_likelihood is not None:
         scores["bounds"] = likelihood.evidence_bounds(
             model,
-            spread(fit if test is None else test, BOUND_IMAGES),
+            (fit if test is None else test).spread(BOUND_IMAGES),
             report=train.counter("bounds of the likelihood"),
         ) | {"held_out": held_out}
     encoder = encoders.of_model(model)
@@ -287,7 +287,7 @@ def losses(model, split, held_out):
 
     sums, done = {}, 0
     for batch in pipeline.in_order(
-        spread(split, LOSS_IMAGES), model.image_shape
+        split.spread(LOSS_IMAGES), model.image_shape
     ):
         count = len(batch["image"])
         for name, value in step(batch).items():
@@ -299,12 +299,6 @@ def losses(model, split, held_out):
         },
         "protocol": {"images": done},
     }
-
-
-def spread(split, most):
-    """At most so many images of a split, evenly spread over it."""
-    rows = np.linspace(0, len(split) - 1, min(len(split), most))
-    return split.subset(np.unique(rows.astype(np.int64)))
 
 
 def principal_components(encoder, dataset):

@@ -416,7 +416,7 @@ def strange_codes(model, dataset, tree, most):
 # ---- all of them -------------------------------------------------------------
 
 
-def evaluate(model, config, dataset, run):
+def evaluate(model, config, dataset, run, suffix=""):
     """Tables 1 to 3 of a trained model; plain data for metrics.json.
 
     Args:
@@ -424,6 +424,7 @@ def evaluate(model, config, dataset, run):
       config: its configuration.
       dataset: as arranged.
       run: the run directory, where the baselines' codes are kept.
+      suffix: of the names of their files, where the data are not the run's.
     """
     tree = hierarchy.Tree(dataset.hierarchy)
     parents, paths = model.parents, tree.paths
@@ -442,7 +443,9 @@ def evaluate(model, config, dataset, run):
             pixel_components((stored, asked), model.image_shape),
         )
     }
-    rows |= baseline_rows(model, config, dataset, (stored, asked), paths, run)
+    rows |= baseline_rows(
+        model, config, dataset, (stored, asked), paths, run, suffix
+    )
     seen = codes_of(model, test, paths)
     scores = {
         "classification": classification(
@@ -495,7 +498,7 @@ def judge_of(model, config, dataset):
     return judges.of_dataset(dataset, model.image_shape, settings)
 
 
-def baseline_rows(model, config, dataset, splits, paths, run):
+def baseline_rows(model, config, dataset, splits, paths, run, suffix=""):
     """{method: {level: (database, queries)}} of the hashing networks."""
     if not config.baseline_steps:
         return {}
@@ -522,7 +525,8 @@ def baseline_rows(model, config, dataset, splits, paths, run):
 
             count = len(splits[0])
             sizes = f"{config.baseline_steps}-{count}-{len(splits[1])}"
-            both = cache.get(f"{method}-level{level + 2}-{sizes}", compute)
+            name = f"{method}-level{level + 2}-{sizes}{suffix}"
+            both = cache.get(name, compute)
             rows[method][level] = (both[:count], both[count:])
     return rows
 

@@ -274,7 +274,7 @@ def independent_splits(dataset):
 
 def held_out_accuracy(judge, split):
     """{head: share of right answers} on at most 10,000 images of a split."""
-    some = _spread(split, ACCURACY_IMAGES)
+    some = split.spread(ACCURACY_IMAGES)
     right = {name: 0 for name in judge.sizes}
     answer = tf.function(
         lambda images: _answers(judge, images), reduce_retracing=True
@@ -290,12 +290,6 @@ def _answers(judge, images):
     """{head: int64 `[B]`}, what a judge sees in images."""
     _, logits = judge(images)
     return {name: tf.argmax(values, -1) for name, values in logits.items()}
-
-
-def _spread(split, most):
-    """At most so many images of a split, evenly spread over it."""
-    rows = np.linspace(0, len(split) - 1, min(len(split), most))
-    return split.subset(np.unique(rows.astype(np.int64)))
 
 
 def _network(image_shape, outputs, settings):
@@ -714,7 +708,7 @@ def sample_scores(model, dataset, judge, images=SAMPLES, seed=0):
 def _fingerprint(split, targets):
     """A digest of a few images and their targets, and of how many there are."""
     digest = hashlib.sha256(str(len(split)).encode())
-    some = _spread(split, PROBES)
+    some = split.spread(PROBES)
     batch = some.take(np.arange(len(some)))
     for array in (batch["image"], *targets(batch).values()):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
+from tfdisent import noise
 from tfdisent import visualization
 from tfdisent.data import pipeline
 
@@ -51,19 +52,11 @@ def scores(model, dataset, fit, split):
       Plain data for metrics.json: "class_probe", and "class_transfer" where
       the label is a part.
     """
-    fit, split = thinned(fit, TRAIN_IMAGES), thinned(split, TEST_IMAGES)
+    fit, split = fit.spread(TRAIN_IMAGES), split.spread(TEST_IMAGES)
     found = {"class_probe": class_probe(model, dataset.num_classes, fit, split)}
     if model.takes_label:
-        found["class_transfer"] = class_transfer(
-            model, thinned(split, TRANSFERS)
-        )
+        found["class_transfer"] = class_transfer(model, split.spread(TRANSFERS))
     return found
-
-
-def thinned(split, most):
-    """At most this many images, spread evenly over a split."""
-    rows = np.linspace(0, len(split) - 1, min(len(split), most))
-    return split.subset(np.unique(rows.astype(np.int64)))
 
 
 # ---- probes -----------------------------------------------------------------
@@ -154,7 +147,10 @@ def _drawing(model):
     def draw(image, label, seed):
         given = (label,) if model.takes_label else ()
         posterior = model.posterior(image, *given)
-        return {part: q.sample(seed=seed) for part, q in posterior.items()}
+        return {
+            part: q.sample(seed=noise.fold(seed, number))
+            for number, (part, q) in enumerate(posterior.items())
+        }
 
     return draw
 

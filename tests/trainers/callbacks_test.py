@@ -259,7 +259,7 @@ def test_scores_of_a_few_codes_go_to_tensorboard(tmp_path):
         )
     logs.close()
     found = scalars(tmp_path)
-    names = {*callbacks.scores.CHEAP, "alive_codes"}
+    names = {*callbacks.scores.CHEAP, "factors_found", "alive_codes"}
     assert set(found) == {(f"scores/{n}", s) for n in names for s in (10, 20)}
     # The weights of the moment are scored, not those of the first time.
     assert found["scores/irs", 10] != found["scores/irs", 20]

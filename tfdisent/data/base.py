@@ -35,6 +35,12 @@ def checked_indices(indices, size):
     return indices.astype(np.int64, copy=False)
 
 
+def spread(size, most):
+    """Indices evenly spread over `range(size)`, at most so many, int64."""
+    rows = np.linspace(0, size - 1, min(size, most))
+    return np.unique(rows.astype(np.int64))
+
+
 class Split:
     """Images with random access by index; a batch is `take(indices)`.
 
@@ -65,6 +71,10 @@ class Split:
     def subset(self, indices):
         """The split of these indices only, in this order."""
         return Subset(self, indices)
+
+    def spread(self, most):
+        """At most so many of its images, evenly spread over it."""
+        return self.subset(spread(len(self), most))
 
 
 class ArraySplit(Split):

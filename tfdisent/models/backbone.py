@@ -103,10 +103,11 @@ class SavedModelBackbone:
                 f"gives {', '.join(sorted(outputs))}."
             )
         ((key, spec),) = outputs.items()
-        if tuple(spec.shape.as_list()[1:]) != self.image_shape:
+        shape = spec.shape
+        if shape.rank is None or tuple(shape[1:]) != self.image_shape:
             raise InputError(
                 f"Backbone {self.path!r}: encode takes images of "
-                f"{self.image_shape}, decode gives {spec.shape[1:]}."
+                f"{self.image_shape}, decode gives {shape}."
             )
         return key
 

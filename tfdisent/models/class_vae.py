@@ -19,6 +19,9 @@ What the paper leaves open or says two ways:
   classifier help each other the wrong way. Its text wants a cross-entropy,
   which is (5) negated; so it is here.
 - The absolute values are of batch means; C rises linearly over `ramp_steps`.
+  With `specific_start` w stays shut until z has found what all classes share;
+  else w, which knows the class, takes thickness and slant, too, and the
+  decoder may never look at z. That is our own setting.
 - h sees w in step 2, and z in step 1 (section 3.3): it never learns to read
   z, so z may go on holding the class, which the paper's own table 1 shows.
   `step2_input="z"` trains h on what it judges; that is our own setting.
@@ -52,7 +55,8 @@ class ClassVAE(base.PartsModel):
       gamma: weight of |KL(q(w|x,y)) - C_w|.
       capacity_generic: C_z, nats.
       capacity_specific: C_w, nats.
-      ramp_steps: steps over which both capacities rise from 0.
+      ramp_steps: steps over which each capacity rises from 0.
+      specific_start: step at which C_w begins to rise; C_z does at 0.
       class_weight: lambda; 0 trains without L_class.
       step2_input: what the classifier learns from: `"w"`, `"z"` or `"both"`.
       step2_train_encoder: whether step 2's loss is minimised over the
@@ -87,6 +91,7 @@ class ClassVAE(base.PartsModel):
         capacity_generic=15.0,
         capacity_specific=25.0,
         ramp_steps=11_700,
+        specific_start=0,
         class_weight=1.0,
         step2_input="w",
         step2_train_encoder=False,
@@ -110,6 +115,7 @@ class ClassVAE(base.PartsModel):
         self.capacity_generic = capacity_generic
         self.capacity_specific = capacity_specific
         self.ramp_steps = ramp_steps
+        self.specific_start = specific_start
         self.class_weight = class_weight
         self.step2_input = step2_input
         self.step2_train_encoder = step2_train_encoder
@@ -246,17 +252,19 @@ class ClassVAE(base.PartsModel):
         likelihood = self.log_likelihood(image, **codes, label=label)
         reconstruction = -tf.reduce_mean(likelihood)
         kl, gap = {}, {}
-        targets = {
-            "generic": self.capacity_generic,
-            "specific": self.capacity_specific,
+        capacities = {
+            "generic": (self.capacity_generic, 0),
+            "specific": (self.capacity_specific, self.specific_start),
         }
         for part, q in posterior.items():
             by_entry = distributions.kl_to_standard_normal(q)
             # |.| is of the whole batch's mean, whatever the replicas.
             whole = noise.gather(tf.reduce_sum(by_entry, axis=-1))
             kl[part] = tf.reduce_mean(whole)
+            capacity, start = capacities[part]
+            open_for = tf.maximum(self.step.value - start, 0)
             gap[part] = losses.capacity_gap(
-                whole, targets[part], self.step.value, self.ramp_steps
+                whole, capacity, open_for, self.ramp_steps
             )
         logits = self.classifier(codes["generic"])
         cut = tf.clip_by_value(logits, -LOGIT_CAP, LOGIT_CAP)

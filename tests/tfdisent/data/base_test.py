@@ -148,3 +148,15 @@ def test_class_partition(count, share, sizes):
 def test_class_partition_needs_four_classes():
     with pytest.raises(InputError, match="at least 4 classes; there are 3"):
         class_partition(3, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "expected"),
+    [(5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1, 4, [0]), (7, 1, [0])],
+)
+def test_images_are_spread_over_a_split(size, most, expected):
+    images = np.zeros((size, 2, 2, 1), np.uint8)
+    images[:, 0, 0, 0] = np.arange(size)
+    some = ArraySplit(images).spread(most)
+    found = some.take(np.arange(len(some)))["image"]
+    np.testing.assert_array_equal(found[:, 0, 0, 0], expected)

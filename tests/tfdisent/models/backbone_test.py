@@ -137,7 +137,7 @@ def to_pixels(side):
                 ),
                 "decode": to_pixels(16),
             },
-            r"images of \(8, 8, 1\), decode gives \(16, 16, 1\)",
+            r"images of \(8, 8, 1\), decode gives \(.*, 16, 16, 1\)",
         ),
         (
             {

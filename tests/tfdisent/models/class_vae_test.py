@@ -89,6 +89,19 @@ def test_equation_4_and_the_adversary_by_hand(model, batch, step):
     np.testing.assert_allclose(scalars["loss"], expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("step, opened", [(0, 0), (6, 0), (8, 0.2), (30, 1)])
+def test_the_specific_part_can_be_shut_at_first(batch, step, opened):
+    sizes = {"capacity_generic": 0.0, "capacity_specific": 40.0}
+    model = make(gamma=1.0, ramp_steps=10, specific_start=6, **sizes)
+    model.beta = model.class_weight = 0.0
+    model.step.assign(step)
+    scalars, _ = model.objective(batch, model.noise_seed(0))
+    gap = abs(scalars["kl_specific"] - 40 * opened)
+    np.testing.assert_allclose(
+        scalars["loss"], scalars["reconstruction"] + gap, rtol=1e-6
+    )
+
+
 def test_capacity_zero_is_the_plain_kl(batch):
     model = make(beta=1.0, gamma=1.0, class_weight=0.0)
     model.capacity_generic = model.capacity_specific = 0.0
