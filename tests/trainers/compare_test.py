@@ -44,6 +44,17 @@ def make_run(folder, seed, mig, error=20.0, codes=None, **fields):
     return path
 
 
+def test_few_shot_models_stand_in_one_table(tmp_path):
+    paths = []
+    for model, accuracy in (("fden", 0.95), ("prototypes", 0.9)):
+        paths.append(make_run(tmp_path, 0, 0.1, model=model))
+        scores = {"few_shot": {"5-way 1-shot": {model: {"mean": accuracy}}}}
+        (paths[-1] / "metrics.json").write_text(json.dumps(scores))
+    lines = compare.table(compare.compare(paths)).splitlines()
+    assert lines[0].split() == ["seeds", "5-way", "1-shot"]
+    assert [line.split()[-1] for line in lines[1:3]] == ["0.9500", "0.9000"]
+
+
 @pytest.fixture
 def sweep(tmp_path):
     """Two settings of five seeds each, a run without scores, a file."""
