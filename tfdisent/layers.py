@@ -340,7 +340,7 @@ def dense_stack(
 
 def batch_norm():
     """Batch normalisation with the constants of the papers' own code."""
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+    return BatchNormalization(momentum=0.9, epsilon=1e-5)
 
 
 # ---- what HDN's networks are made of (seed 000, A.1.1; MUNIT's blocks) -------

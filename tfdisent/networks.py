@@ -145,7 +145,7 @@ NORMS = {
     None: lambda: [],
     "affine": lambda: [layers.Affine()],
     # TensorFlow 1's constants, which seed 001's code has.
-    "batch": lambda: [keras.layers.BatchNormalization()],
+    "batch": lambda: [layers.BatchNormalization()],
 }
 
 
@@ -369,7 +369,7 @@ def ladder_decoder(image_shape, inputs, levels=3, norm="affine", name=None):
 
 
 def _original_block(block, activation="leaky_relu"):
-    norm = keras.layers.BatchNormalization()
+    norm = layers.BatchNormalization()
     return [block, norm, layers.activation(activation, 0.1)]
 
 
