@@ -27,7 +27,7 @@ SAMPLE_SEED = 0
 # Standard deviations to which a traversal from the prior goes.
 PRIOR_SPAN = 2.5
 # Images and draws of the estimates of I(x; z): their log bounds them.
-INFORMATION_IMAGES, INFORMATION_SAMPLES = 50_000, 10_000
+INFORMATION_IMAGES, INFORMATION_SAMPLES = 100_000, 2_000
 # Images whose codes are scored now and then.
 SCORED = 2_000
 
