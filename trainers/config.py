@@ -440,7 +440,7 @@ def config_class(model):
     defaulted arguments.
 
     Raises:
-      InputError: unknown model.
+      InputError: unknown model, or an argument that no setting could give.
     """
     models.check(model)
     if model in CONFIGS:
@@ -450,10 +450,17 @@ def config_class(model):
         known = argument.name in ("image_shape", "backbone", *_RUN_FIELDS)
         if known or argument.kind == argument.VAR_KEYWORD:
             continue
-        kind = argument.annotation
-        if kind is inspect.Parameter.empty:
-            kind = type(argument.default)
-        fields.append((argument.name, kind, argument.default))
+        kind, default = argument.annotation, argument.default
+        if default is argument.empty or isinstance(default, list | dict | set):
+            raise InputError(
+                f"{model}: the constructor's argument {argument.name!r} needs "
+                "a default: a number, a text, a bool, None or a tuple of them."
+            )
+        if kind is argument.empty:
+            kind = type(default)
+            if default and kind is tuple:
+                kind = tuple[type(default[0]), ...]
+        fields.append((argument.name, kind, default))
     passed = {"seed", *(_RUN_FIELDS & set(arguments))}
     return dataclasses.make_dataclass(
         "CustomConfig",

@@ -1,4 +1,5 @@
 import inspect
+import sys
 
 import pytest
 
@@ -88,6 +89,38 @@ def test_bad_settings_name_the_choices(settings, message):
     with pytest.raises(InputError, match=message) as caught:
         config.build("fden", "digits", settings=settings)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def own_model(tmp_path, monkeypatch):
+    """Makes `mine:Own`, a user's model with these constructor arguments."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+
+    def write(arguments):
+        (tmp_path / "mine.py").write_text(
+            "class Own:\n"
+            "    needs = frozenset()\n"
+            f"    def __init__(self, image_shape, {arguments}): pass\n"
+        )
+        return "mine:Own"
+
+    return write
+
+
+def test_a_users_model_is_configured_by_its_arguments(own_model):
+    model = own_model("depth=2, widths=(8, 8), name: str = ''")
+    built = config.build(
+        model, "digits", settings=["depth=3", "widths=4,2", "name=a"]
+    )
+    assert (built.depth, built.widths, built.name) == (3, (4, 2), "a")
+
+
+@pytest.mark.parametrize("argument", ["depth", "widths=[8]", "by={}"])
+def test_arguments_that_no_setting_can_give_are_named(own_model, argument):
+    model, name = own_model(argument), argument.partition("=")[0]
+    with pytest.raises(InputError, match=f"'{name}' needs a default"):
+        config.build(model, "digits")
 
 
 def test_unknown_names():
