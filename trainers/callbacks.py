@@ -127,7 +127,7 @@ def stage_events(model, split, workdir, ends):
         with _as_of(model, step - 1):
             information = level_information(model, split)
             shown = Shown(model, split)
-            start = visualization.encode(model, shown.first())
+            start = visualization.encode(model, shown.one()[0])
             drawn = {
                 "levels": visualization.information_rows(
                     model, start, information
@@ -295,9 +295,10 @@ class Shown:
             yield "translation", self._translation(images, labels)
             yield from self._maps()
 
-    def first(self):
-        """The first of the images, `[1, H, W, C]`."""
-        return self._take(np.zeros(1, int))[0]
+    def one(self):
+        """`(image, label)`, `[1, ...]`: any; a grid begins in its corner."""
+        rng = np.random.default_rng(SAMPLE_SEED)
+        return self._take(rng.integers(len(self.split), size=1))
 
     def _read(self):
         """Images spread over the split, and their labels."""
@@ -311,10 +312,10 @@ class Shown:
         return images[few], _rows(labels, few)
 
     def _traversals(self):
-        """One of the first image, still and moving."""
+        """One of one image, still and moving."""
         model, steps = self.model, self.steps
         codes = visualization.encode(model, *self._read())
-        start, kl = {name: code[:1] for name, code in codes.items()}, None
+        start, kl = visualization.encode(model, *self.one()), None
         if model.posterior is not None:
             moments = visualization.posterior_moments(model, *self._read())
             kl = visualization.kl_by_entry(moments)
