@@ -296,7 +296,7 @@ class Shown:
             yield from self._maps()
 
     def one(self):
-        """`(image, label)`, `[1, ...]`: any; a grid begins in its corner."""
+        """`(image, label or None)`, `[1, ...]`: a grid begins in its corner."""
         rng = np.random.default_rng(SAMPLE_SEED)
         return self._take(rng.integers(len(self.split), size=1))
 

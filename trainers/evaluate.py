@@ -71,16 +71,13 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
         dataset = None
     dataset = dataset or train.load_data(config, data_dir)
     model = rundir.load_model(run)
-    classes = (
-        model.parts["label"][-1]
-        if getattr(model, "takes_label", False)
-        else None
-    )
-    if classes and (dataset.num_classes or 0) > classes:
-        raise InputError(
-            f"{str(run)!r} holds a model of {classes} classes; data set "
-            f"{dataset.name!r} has {dataset.num_classes}."
-        )
+    if getattr(model, "takes_label", False):
+        (classes,) = model.parts["label"]
+        if (dataset.num_classes or 0) > classes:
+            raise InputError(
+                f"{str(run)!r} holds a model of {classes} classes; data set "
+                f"{dataset.name!r} has {dataset.num_classes}."
+            )
     if names and {"backbone", "episodes"} & model.needs:
         raise InputError(
             f"--metrics={','.join(names)}: {config.model} is scored on "

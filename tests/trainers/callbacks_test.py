@@ -114,6 +114,19 @@ def test_a_structure_is_drawn_alone_and_beside_the_traversal(tmp_path):
     )
 
 
+def test_a_traversal_starts_at_one_image_of_the_split_and_stays_there():
+    split = labelled()
+    starts = [
+        callbacks.Shown(testing.tiny_model("beta_vae"), split).one()
+        for _ in range(2)
+    ]
+    (image, _), (again, _) = starts
+    np.testing.assert_array_equal(image, again)
+    (row,) = np.flatnonzero(np.all(split.images == image, axis=(1, 2, 3)))
+    # A grid's first image is a corner in all of its factors.
+    assert row > 0
+
+
 def test_traversals_have_the_span_asked_for():
     model = testing.tiny_model("cascade_vae")
     drawn = [

@@ -154,7 +154,7 @@ def test_linear_classifiers_are_softmax_within_siblings():
         )
 
 
-def test_baselines_are_trained_once_a_level(tmp_path):
+def test_baselines_are_trained_once_a_level(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 5, 40)
     split = ArraySplit(rng.random((40, 16, 16, 1), np.float32), labels)
@@ -175,6 +175,13 @@ def test_baselines_are_trained_once_a_level(tmp_path):
     again = scores.baseline_rows(*arguments)
     np.testing.assert_array_equal(again["DSH"][1][0], rows["DSH"][1][0])
     assert len(list((tmp_path / "cache").iterdir())) == 6
+    # Other data of the same size are not taken for these.
+    zeros = np.zeros((30, 3)), np.zeros((10, 3))
+    monkeypatch.setattr(scores, "baseline_codes", lambda *_: zeros)
+    other = scores.baseline_rows(*arguments, "-other")
+    assert not other["DSH"][1][0].any()
+    again = scores.baseline_rows(*arguments)
+    np.testing.assert_array_equal(again["DSH"][1][0], rows["DSH"][1][0])
     config.baseline_steps = 0
     assert scores.baseline_rows(*arguments) == {}
 

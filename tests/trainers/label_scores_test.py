@@ -57,6 +57,18 @@ def split(count, seed):
     return ArraySplit(images.astype(np.float32), labels)
 
 
+def test_parts_are_drawn_with_noise_of_their_own():
+    model, images = testing.tiny_model("class_vae"), np.zeros((6, 28, 28, 1))
+    label = tf.range(6) % model.num_classes
+    image = tf.constant(images, tf.float32)
+    drawn = label_scores._drawing(model)(image, label, tf.constant([3, 1]))
+    posterior = model.posterior(image, label)
+    generic, specific = (
+        (drawn[part] - q.mean()) / q.stddev() for part, q in posterior.items()
+    )
+    assert np.abs(generic - specific).max() > 0.1
+
+
 def test_a_leak_of_the_label_is_told_from_what_the_image_says():
     found = label_scores.class_probe(
         Leaky(), CLASSES, split(4000, 1), split(800, 2)
