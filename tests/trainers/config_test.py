@@ -93,19 +93,20 @@ def test_bad_settings_name_the_choices(settings, message):
 
 @pytest.fixture
 def own_model(tmp_path, monkeypatch):
-    """Makes `mine:Own`, a user's model with these constructor arguments."""
+    """Makes `theirs:Own`, a user's model with these constructor arguments."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
 
     def write(arguments):
-        (tmp_path / "mine.py").write_text(
+        (tmp_path / "theirs.py").write_text(
             "class Own:\n"
             "    needs = frozenset()\n"
             f"    def __init__(self, image_shape, {arguments}): pass\n"
         )
-        return "mine:Own"
+        return "theirs:Own"
 
-    return write
+    yield write
+    # The next test writes another module of this name.
+    sys.modules.pop("theirs", None)
 
 
 def test_a_users_model_is_configured_by_its_arguments(own_model):
