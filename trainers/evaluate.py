@@ -194,7 +194,8 @@ def judged(model, config, dataset, names=None):
       model: a `PartsModel`.
       config: of the run.
       dataset: a `Dataset`; without classes and factors there is no judge,
-        nor where the test images' classes are not among the training images'.
+        nor where some of the test images' classes are among the training
+        images' and some are not.
       names: see `evaluate`.
 
     Returns:
@@ -226,15 +227,16 @@ def judged(model, config, dataset, names=None):
 def judgeable(config, dataset):
     """Whether a run wants a judge, and there is something it could learn."""
     known = dataset.num_classes or dataset.factor_names
-    return bool(config.judge_steps and known) and same_classes(dataset)
+    return bool(config.judge_steps and known) and one_set_of_classes(dataset)
 
 
-def same_classes(dataset):
-    """Whether what is learned of training images can be asked of the others."""
+def one_set_of_classes(dataset):
+    """Whether all test images are of training classes, or none of them is."""
     train, test = (dataset.splits.get(name) for name in ("train", "test"))
     if test is None or test.labels is None:
         return True
-    return bool(np.isin(test.labels, train.labels).all())
+    seen = np.isin(test.labels, train.labels)
+    return bool(seen.all() or not seen.any())
 
 
 def judge_options(config):

@@ -196,18 +196,20 @@ def test_data_without_factors_give_losses_codes_and_judged_swaps(
     assert list((tmp_path / "cache").rglob("*.npz"))
 
 
-def test_a_judge_needs_classes_it_has_seen():
+def test_a_judge_has_seen_all_classes_of_test_images_or_none():
     images, factors = bars()
-    first, second = (
-        ArraySplit(images[rows], labels=factors[rows, 0])
-        for rows in (slice(0, 30), slice(30, 60))
-    )
-    other = ArraySplit(images, labels=np.full(60, 7))
-    assert evaluate.same_classes(Dataset("a", {"train": first}))
-    both = {"train": first, "test": second}
-    assert evaluate.same_classes(Dataset("a", both))
-    both["test"] = other
-    assert not evaluate.same_classes(Dataset("a", both))
+    first = ArraySplit(images[:30], labels=factors[:30, 0])
+    assert evaluate.one_set_of_classes(Dataset("a", {"train": first}))
+    for labels, one_set in (
+        (factors[30:, 0], True),
+        (np.full(30, 7), True),
+        (np.where(np.arange(30) < 3, 7, factors[30:, 0]), False),
+    ):
+        test = ArraySplit(images[30:], labels=labels)
+        found = evaluate.one_set_of_classes(
+            Dataset("a", {"train": first, "test": test})
+        )
+        assert found is one_set
 
 
 def test_only_what_was_asked_for_is_done(tmp_path):

@@ -99,7 +99,18 @@ def test_codes_and_export_of_the_run(quick_run, tmp_path):
         module="export.run",
     )
     assert result.returncode == 0, result.stderr
-    # The exported model is a backbone like any other.
+    assert (tmp_path / "models/1/saved_model.pb").exists()
+
+
+@pytest.mark.slow
+def test_an_exported_model_is_a_backbone_like_any_other(quick_run, tmp_path):
+    workdir, _ = quick_run
+    result = command(
+        f"--run={workdir}",
+        f"--output={tmp_path / 'models'}",
+        module="export.run",
+    )
+    assert result.returncode == 0, result.stderr
     result = command(
         "--model=fden",
         "--dataset=digits",
