@@ -30,7 +30,6 @@ PRESETS = {
     "fashion_mnist": {
         "ours": {
             **OURS,
-            "class_weight": 50.0,
             "capacity_generic": 8.0,
             "capacity_specific": 15.0,
             "ramp_steps": 5_850,
