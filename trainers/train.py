@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import resource
@@ -116,11 +117,13 @@ def encode_split(encode, split, image_shape, report=None, change=None):
     Returns:
       float32 `[N, n]`.
     """
-
-    @tf.function(jit_compile=False, reduce_retracing=True)
-    def step(images, number):
-        return encode(change(images, number) if change else images)
-
+    # A partial function: TensorFlow takes closures of one code for the same
+    # function and warns of "retracing" when several splits are encoded.
+    step = tf.function(
+        functools.partial(_encoded, encode, change),
+        jit_compile=False,
+        reduce_retracing=True,
+    )
     codes, done = [], 0
     batches = pipeline.in_order(split, image_shape, ENCODE_BATCH)
     for number, batch in enumerate(batches):
@@ -129,6 +132,10 @@ def encode_split(encode, split, image_shape, report=None, change=None):
         if report:
             report(done, len(split))
     return np.concatenate(codes)
+
+
+def _encoded(encode, change, images, number):
+    return encode(change(images, number) if change else images)
 
 
 def jitter(seed, copy):
