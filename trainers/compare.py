@@ -27,6 +27,7 @@ from trainers.config import FREE_FIELDS
 FREE = {"seed", "schedule_steps", *FREE_FIELDS} - {"steps"}
 # Shown unless others are asked for; whatever the runs have is in the JSON.
 SHOWN = (
+    "reconstruction",
     "squared_error",
     "elbo",
     "mig",
@@ -41,9 +42,11 @@ SHOWN = (
     "5-way 5-shot",
     "20-way 1-shot",
     "in_domain_frechet_distance",
+    "class from z",
     "class from generic",
     "class from specific",
     "class from specific: random label",
+    "label arrives",
 )
 # Figure 2 draws each of these against the error.
 DRAWN = (
@@ -58,6 +61,21 @@ DRAWN = (
     "explicitness",
     "irs",
 )
+# Of what is in neither set, nobody can say which runs are the best.
+HIGHER_IS_BETTER = {
+    *DRAWN,
+    "dci_informativeness",
+    "mig_aggregate",
+    "mig_sup_aggregate",
+    "factors_found",
+    "udr",
+    "elbo",
+    "importance_weighted",
+    "5-way 1-shot",
+    "5-way 5-shot",
+    "20-way 1-shot",
+    "label arrives",
+}
 LOWER_IS_BETTER = {
     "loss",
     "reconstruction",
@@ -65,6 +83,8 @@ LOWER_IS_BETTER = {
     "total_correlation",
     "in_domain_frechet_distance",
     "fid",
+    "class from generic",
+    "class from specific: the random label itself",
 }
 BEST = 3
 
@@ -112,8 +132,9 @@ def read_run(path):
 
 def quantities_of(scores, own):
     """The numbers of a metrics.json under one name each."""
-    found = dict(own)
-    found |= scores.get("held_out") or scores.get("training_images") or {}
+    losses = scores.get("held_out") or scores.get("training_images") or {}
+    # Some terms of a loss have the name of a score of codes.
+    found = dict(losses) | own
     for name in ("elbo", "importance_weighted"):
         if "bounds" in scores:
             found[name] = scores["bounds"][name]
@@ -123,6 +144,16 @@ def quantities_of(scores, own):
     for row, accuracy in probes.items():
         # Commas separate the names that --metrics takes.
         found[f"class from {row.replace(', ', ': ')}"] = accuracy
+    for name, values in scores.get("class_transfer", {}).items():
+        if name == "change":
+            for part, value in values.items():
+                found[f"pixel change of {part}"] = value
+        elif isinstance(values, dict):
+            for image in ("source", "target"):
+                found[f"{name} from {image}"] = values[image]
+    for head, values in scores.get("swaps", {}).get("heads", {}).items():
+        found[f"{head} arrives"] = values["arrives"]
+        found[f"{head} stays elsewhere"] = values["stays_elsewhere"]
     samples = scores.get("samples", {})
     for name in ("in_domain_frechet_distance", "fid"):
         if name in samples:
@@ -193,23 +224,26 @@ def agreement(runs):
     return dict(zip(codes, udr([*codes.values()]).tolist(), strict=True))
 
 
-def summary(values, lower=False):
+def summary(quantity, values):
     """Mean and spread of a quantity over runs.
 
     Args:
+      quantity: its name, which tells whether more or less of it is better.
       values: a list of floats.
-      lower: whether smaller ones are better.
 
     Returns:
       {"mean", "std" (n - 1; None of one value), "best_three" (their mean;
-      None of fewer than four), "values"}.
+      None of fewer than four, and where neither way is better), "values"}.
     """
-    best = sorted(values, reverse=not lower)[:BEST]
-    several = len(values) > 1
+    higher = quantity in HIGHER_IS_BETTER
+    ordered = higher or quantity in LOWER_IS_BETTER
+    best = sorted(values, reverse=higher)[:BEST]
     return {
         "mean": statistics.fmean(values),
-        "std": statistics.stdev(values) if several else None,
-        "best_three": statistics.fmean(best) if len(values) > BEST else None,
+        "std": statistics.stdev(values) if len(values) > 1 else None,
+        "best_three": statistics.fmean(best)
+        if ordered and len(values) > BEST
+        else None,
         "values": values,
     }
 
@@ -252,7 +286,7 @@ def compare(paths):
             "runs": [str(run.path) for run in group],
             "seeds": [run.config["seed"] for run in group],
             "quantities": {
-                quantity: summary(values, quantity in LOWER_IS_BETTER)
+                quantity: summary(quantity, values)
                 for quantity, values in gathered.items()
             },
             "udr": {str(path): value for path, value in ranked.items()},
@@ -275,7 +309,7 @@ def controls_of(runs):
                 of_row = gathered.setdefault(name, {})
                 of_row.setdefault(quantity, []).append(value)
     return {
-        row: {q: summary(v, q in LOWER_IS_BETTER) for q, v in values.items()}
+        row: {q: summary(q, v) for q, v in values.items()}
         for row, values in gathered.items()
     }
 

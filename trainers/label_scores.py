@@ -129,11 +129,14 @@ def probe(codes, labels, test_codes, test_labels):
       codes, test_codes: float `[N, d]`, `[M, d]`.
       labels, test_labels: int `[N]`, `[M]`.
     """
+    # It learns for as long as every other, not until it is done.
     classifier = MLPClassifier(
-        (PROBE_HIDDEN,), max_iter=PROBE_EPOCHS, random_state=SEED
+        (PROBE_HIDDEN,),
+        max_iter=PROBE_EPOCHS,
+        n_iter_no_change=PROBE_EPOCHS,
+        random_state=SEED,
     )
-    # It may learn for as long as every other, not until it is done. More than
-    # one thread only waits for TensorFlow's.
+    # More than one thread only waits for TensorFlow's.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit(codes, labels)
