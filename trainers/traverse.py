@@ -2,10 +2,13 @@
 
     python -m trainers.traverse --runs=runs/a,runs/b --output=traversal.png
     python -m trainers.traverse --runs=runs/a --from_prior --output=t.gif
+    python -m trainers.traverse --runs=runs/paper,runs/weak --output=z.png
 
 Every entry of the code is a row, levels have brackets; within a level the
 entry with the largest KL comes first, dead ones are folded. Above stands how
 many factors the model found, where its scores tell (seed 004, figure 5).
+Models of labels show what every entry of a part does to an image of each class
+(seed 003, figures 6 and 7).
 """
 
 import pathlib
@@ -15,6 +18,8 @@ from trainers import command
 
 # Images that tell every entry's KL.
 IMAGES = 500
+SPAN = 2.5
+CLASS_SPAN = 5.0
 
 
 def define_flags(flags):
@@ -22,7 +27,15 @@ def define_flags(flags):
     flags.DEFINE_string("output", None, "A .png, or of one run a .gif.")
     flags.DEFINE_integer("image", 0, "Number of the held-out image to start.")
     flags.DEFINE_bool("from_prior", False, "Start at the prior's mean instead.")
-    flags.DEFINE_float("span", 2.5, "Go from minus this to this.")
+    flags.DEFINE_float(
+        "span",
+        None,
+        f"Go from minus this to this; {SPAN:g} when not given, {CLASS_SPAN:g} "
+        "for models of labels.",
+    )
+    flags.DEFINE_string(
+        "part", None, "Part of models of labels; the first when not given."
+    )
     flags.DEFINE_integer("steps", 9, "Images of a traversal, at least 2.")
     flags.DEFINE_string(
         "data_dir", None, "Prepared TFDS data; TFDS_DATA_DIR when not given."
@@ -42,16 +55,24 @@ def main(flags):
     from trainers import rundir
 
     models = {name: rundir.load_model(name) for name in flags.runs}
+    if all(model.takes_label for model in models.values()):
+        picture = class_pictures(models, flags)
+        rundir.write_atomically(output, visualization.png(picture))
+        print(output)
+        return
     unfit = [
         n for n, m in models.items() if m.posterior is None or m.takes_label
     ]
     if unfit:
         raise InputError(
-            f"{', '.join(unfit)}: a model without a posterior, or of labels; "
-            "the run's own images/ has its traversals."
+            f"{', '.join(unfit)}: a model without a posterior, or one of "
+            "labels among others; the run's own images/ has its traversals."
         )
+    if flags.part:
+        raise InputError("--part is for models of labels.")
     images = held_out_images(flags.runs[0], flags.image, flags.data_dir)
-    options = {"steps": flags.steps, "span": flags.span}
+    span = SPAN if flags.span is None else flags.span
+    options = {"steps": flags.steps, "span": span}
     if flags.from_prior:
         options["start"] = visualization.prior_code
     if output.suffix == ".gif":
@@ -66,6 +87,51 @@ def main(flags):
         content = visualization.png(picture)
     rundir.write_atomically(output, content)
     print(output)
+
+
+def class_pictures(models, flags):
+    """What the entries of a part do to every class, run beside run.
+
+    Args:
+      models: {run: a `PartsModel` of labels}.
+      flags: of the command.
+
+    Returns:
+      uint8 `[H, W, 3]`.
+
+    Raises:
+      InputError: a part that a model has not, or an option of other models.
+    """
+    import numpy as np
+
+    from tfdisent import visualization
+    from tfdisent.data import pipeline
+
+    if flags.output.endswith(".gif") or flags.from_prior or flags.image:
+        raise InputError(
+            "Models of labels start at one image a class and are drawn as a "
+            ".png; leave --from_prior and --image out."
+        )
+    split = held_out_split(flags.runs[0], flags.data_dir)
+    _, rows = np.unique(split.labels, return_index=True)
+    batch = split.take(rows)
+    pictures = {}
+    for run, model in models.items():
+        part = flags.part or next(iter(model.parts))
+        # The label is what stays.
+        moving = [name for name in model.parts if name != "label"]
+        if part not in moving:
+            raise InputError(f"--part={part}: {run} has {', '.join(moving)}.")
+        images = pipeline.fit_images(batch["image"], model.image_shape)
+        pictures[title(run)] = visualization.class_traversal(
+            model,
+            images.numpy(),
+            batch["label"],
+            part,
+            steps=flags.steps,
+            span=CLASS_SPAN if flags.span is None else flags.span,
+        )
+    return visualization.titled(pictures)
 
 
 def title(run):
@@ -98,6 +164,17 @@ def held_out_images(run, first, data_dir=None):
     """
     import numpy as np
 
+    split = held_out_split(run, data_dir)
+    if not 0 <= first < len(split):
+        raise InputError(
+            f"--image={first}: the split has images 0 to {len(split) - 1}."
+        )
+    rows = np.linspace(0, len(split) - 1, min(IMAGES, len(split))).astype(int)
+    return split.take(np.concatenate([[first], rows]))["image"]
+
+
+def held_out_split(run, data_dir=None):
+    """The `Split` a run was not trained on; all it has where there is none."""
     from tfdisent import models
     from trainers import rundir
     from trainers import train
@@ -106,13 +183,7 @@ def held_out_images(run, first, data_dir=None):
     dataset = train.load_data(config, data_dir)
     needs = models.get(config.model).needs
     fit, split = train.training_splits(config, dataset, needs)
-    split = split or fit
-    if not 0 <= first < len(split):
-        raise InputError(
-            f"--image={first}: the split has images 0 to {len(split) - 1}."
-        )
-    rows = np.linspace(0, len(split) - 1, min(IMAGES, len(split))).astype(int)
-    return split.take(np.concatenate([[first], rows]))["image"]
+    return split or fit
 
 
 def console():

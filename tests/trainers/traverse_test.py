@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -83,17 +84,36 @@ def test_one_run_moves(runs, tmp_path):
         assert gif.n_frames == 6
 
 
-def test_a_model_of_labels_is_refused_in_one_line(tmp_path, capsys):
+def test_models_of_labels_show_every_class(runs, tmp_path, capsys):
     config = configuration.build(
         "class_vae", "digits", settings=["batch_size=4", "steps=1"]
     )
     digits, one = data.load("digits"), tf.distribute.get_strategy()
     train.train_images(config, tmp_path / "run", digits, one)
+    labelled, output = f"--runs={tmp_path / 'run'}", tmp_path / "t.png"
+
+    def drawn(*arguments):
+        assert not run(labelled, f"--output={output}", *arguments)
+        return picture(output)
+
+    generic = drawn("--steps=3")
+    specific = drawn("--steps=3", "--part=specific")
+    assert np.any(generic != specific)
+    np.testing.assert_array_equal(generic, drawn("--steps=3", "--part=generic"))
+    shutil.copytree(tmp_path / "run", tmp_path / "again")
+    both = f"{labelled},{tmp_path / 'again'}"
+    assert not run(both, "--steps=3", f"--output={tmp_path / 'two.png'}")
+    assert picture(tmp_path / "two.png").shape[1] > 2 * generic.shape[1]
     capsys.readouterr()
-    output = tmp_path / "t.png"
-    assert run(f"--runs={tmp_path / 'run'}", f"--output={output}") == 2
-    assert "or of labels" in capsys.readouterr().err
-    assert not output.exists()
+    for arguments, message in (
+        ([labelled, "--part=z"], "has generic, specific"),
+        ([labelled, "--from_prior"], "one image a class"),
+        ([f"{labelled},{runs / 'beta_vae'}"], "one of labels among others"),
+        ([f"--runs={runs / 'beta_vae'}", "--part=z"], "models of labels"),
+    ):
+        assert run(f"--output={tmp_path / 'no.png'}", *arguments) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "no.png").exists()
 
 
 @pytest.mark.parametrize(
