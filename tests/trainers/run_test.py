@@ -80,7 +80,18 @@ def test_a_finished_run_prints_its_result_again(quick_run):
     assert [x for x in again.stdout.splitlines() if "+-" in x] == table
 
 
-def test_codes_and_export_of_the_run(quick_run, tmp_path):
+@pytest.fixture(scope="module")
+def exported(quick_run, tmp_path_factory):
+    workdir, _ = quick_run
+    output = tmp_path_factory.mktemp("models")
+    result = command(
+        f"--run={workdir}", f"--output={output}", module="export.run"
+    )
+    assert result.returncode == 0, result.stderr
+    return output / "1"
+
+
+def test_codes_and_export_of_the_run(quick_run, exported, tmp_path):
     workdir, _ = quick_run
     images = np.random.default_rng(0).random((3, 32, 32, 1), np.float32)
     np.savez(tmp_path / "in.npz", images=images)
@@ -93,29 +104,16 @@ def test_codes_and_export_of_the_run(quick_run, tmp_path):
     assert result.returncode == 0, result.stderr
     stored = np.load(tmp_path / "codes.npz")
     assert stored["identity"].shape == (3, 256)
-    result = command(
-        f"--run={workdir}",
-        f"--output={tmp_path / 'models'}",
-        module="export.run",
-    )
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "models/1/saved_model.pb").exists()
+    assert (exported / "saved_model.pb").exists()
 
 
 @pytest.mark.slow
-def test_an_exported_model_is_a_backbone_like_any_other(quick_run, tmp_path):
-    workdir, _ = quick_run
-    result = command(
-        f"--run={workdir}",
-        f"--output={tmp_path / 'models'}",
-        module="export.run",
-    )
-    assert result.returncode == 0, result.stderr
+def test_an_exported_model_is_a_backbone_like_any_other(exported, tmp_path):
     result = command(
         "--model=fden",
         "--dataset=digits",
         f"--workdir={tmp_path / 'stacked'}",
-        f"--backbone={tmp_path / 'models' / '1'}",
+        f"--backbone={exported}",
         "--quick",
     )
     assert result.returncode == 0, result.stderr
