@@ -131,7 +131,7 @@ def class_pictures(models, flags):
             steps=flags.steps,
             span=CLASS_SPAN if flags.span is None else flags.span,
         )
-    return visualization.titled(pictures)
+    return visualization.framed(visualization.titled(pictures))
 
 
 def title(run):
