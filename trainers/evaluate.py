@@ -740,6 +740,10 @@ def main(flags):
         found = evaluate(flags.run, flags.data_dir, flags.dataset, names)
         print(table(found))
         return
+    if flags.output and (pathlib.Path(flags.output) / "config.json").exists():
+        raise InputError(
+            f"--output={flags.output} is a run; its scores are its own."
+        )
     if flags.codes:
         if flags.dataset:
             raise InputError("--codes has its factors; leave --dataset out.")
@@ -762,7 +766,9 @@ def main(flags):
 
         source = str(flags.codes or flags.model)
         scores |= {"source": source, "versions": rundir.versions()}
-        add_metrics(flags.output, scores)
+        # Older scores there may be of other codes: none of them stays.
+        path = pathlib.Path(flags.output) / "metrics.json"
+        rundir.write_json(path, scores)
         keep_pictures(flags.output, pictures)
         print(f"kept in {flags.output}")
     else:

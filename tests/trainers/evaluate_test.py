@@ -338,6 +338,19 @@ def test_output_keeps_numbers_and_pictures(path, tmp_path, capsys):
     scores = stored(output)
     assert scores["source"] == str(path) and "numpy" in scores["versions"]
     assert (output / "images/information.png").exists()
+    # Scores of other codes, asked for later, stand alone.
+    save(path, factors=factors, codes=factors[::-1])
+    evaluate.main(
+        flags(codes=str(path), metrics=["mig_sup"], output=str(output))
+    )
+    row = stored(output)["disentanglement"]["rows"]["x.npz"]
+    assert set(row) == {"mig_sup"}
+
+
+def test_scores_from_elsewhere_do_not_replace_those_of_a_run(path, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="is a run"):
+        evaluate.main(flags(codes=str(path), output=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
