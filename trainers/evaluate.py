@@ -153,7 +153,7 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
         return scores
     controls = {}
     if dataset.factor_names:
-        controls[UNTRAINED] = encoders.untrained(run, fit)
+        controls[UNTRAINED] = encoders.untrained(run, fit, model.step)
         controls[PCA] = principal_components(encoder, dataset)
     found, pictures, sample = score_encoder(
         {config.model: encoder} | controls, dataset, wanted
