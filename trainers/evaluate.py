@@ -99,7 +99,11 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
     if hasattr(model, "parts") and not quick:
         scores |= judged(model, config, dataset, names)
     if names and not quick:
-        check_asked(names, scores, dataset)
+        if not dataset.factor_names:
+            reason = f"data set {dataset.name!r} has no known factors"
+            against_factors = [n for n in names if n not in OTHERS]
+            scores |= {n: {"absent": reason} for n in against_factors}
+        check_asked(names, scores)
     scores["dataset"] = dataset.description
     scores["step"] = int(model.step.numpy())
     scores["seed"] = config.seed
@@ -529,13 +533,12 @@ def _names(stored, key, letter, columns, path):
     return tuple(str(name) for name in names)
 
 
-def check_asked(names, scores, dataset=None):
+def check_asked(names, scores):
     """Refuses an evaluation that came to nothing.
 
     Args:
       names: that were asked for.
       scores: that were found.
-      dataset: they are of, where there is one.
 
     Raises:
       InputError: not one score; the message says why.
@@ -546,8 +549,6 @@ def check_asked(names, scores, dataset=None):
         return
     absent = codes["absent"] | absent
     reasons = [f"{name}: {why}" for name, why in absent.items()]
-    if dataset is not None and not dataset.factor_names:
-        reasons.append(f"data set {dataset.name!r} has no known factors")
     raise InputError(
         f"--metrics={','.join(names)}: none of them exists here "
         f"({'; '.join(reasons) or 'the model has no such thing'})."

@@ -244,8 +244,9 @@ def test_only_what_was_asked_for_is_done(tmp_path):
     run = run_of_step_0(tmp_path)
     with pytest.raises(InputError, match="'digits' has no known factors"):
         evaluate.evaluate(run, names=("mig",))
-    found = evaluate.evaluate(run, names=("losses",))
+    found = evaluate.evaluate(run, names=("losses", "mig"))
     assert "held_out" in found
+    assert "'digits' has no known factors" in found["mig"]["absent"]
     assert not {"bounds", "alive", "swaps", "samples"} & set(found)
     found = evaluate.evaluate(run, quick=True)
     assert "held_out" in found and "bounds" not in found
