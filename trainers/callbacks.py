@@ -167,15 +167,16 @@ def score_event(model, dataset, report=print):
     chosen = np.concatenate(scores.split_rows(len(split)))[:SCORED]
     split = split.subset(np.sort(chosen))
     rows = np.arange(len(split))
+    varied = scores.varied_factors(dataset)
 
     def event(step):
         tables, factors = encoders.encode({"model": encoder}, split)
         means, stddevs = tables["model"]
         codes = scores.Codes(
-            factors=factors,
+            factors=factors[:, varied],
             means=means,
             stddevs=stddevs,
-            factor_names=dataset.factor_names,
+            factor_names=tuple(dataset.factor_names[k] for k in varied),
             code_names=encoder.names,
             groups=tuple(encoder.parts.values()),
             grid_sizes=None,

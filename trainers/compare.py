@@ -21,6 +21,7 @@ import numpy as np
 from tfdisent.errors import InputError
 from trainers import command
 from trainers.config import FREE_FIELDS
+from trainers.scores import absences
 
 # Not part of a setting: what a run may change without being another one, but
 # for how long it trained.
@@ -121,6 +122,8 @@ def read_run(path):
             ) from error
     scores = stored["metrics.json"]
     try:
+        absent = absences(scores)
+        scores = {n: found for n, found in scores.items() if n not in absent}
         config = stored["config.json"]["config"]
         rows = scores.get("disentanglement", {}).get("rows", {})
         own = rows.get(config["model"], {})
@@ -207,14 +210,15 @@ def agreement(runs):
       {path: float}; empty where there are no two runs with codes of the same
       images.
     """
+    from tfdisent.data.arrays import read_npz
     from tfdisent.metrics import udr
 
     codes, rows = {}, None
     for run in runs:
         try:
-            with np.load(run.path / "codes.npz") as stored:
-                found = stored["rows"], stored["codes"]
-        except (OSError, ValueError, KeyError):
+            stored = read_npz(run.path / "codes.npz", ("codes", "rows"))
+            found = stored["rows"], stored["codes"]
+        except (InputError, KeyError):
             continue
         rows = found[0] if rows is None else rows
         if np.array_equal(rows, found[0]):

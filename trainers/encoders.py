@@ -60,6 +60,9 @@ class Encoder:
 def of_model(model):
     """The codes of a model: its parts of rank 1, one after another.
 
+    Where there is a posterior, those it covers: what it leaves out is given
+    with the image, as the one-hot label is, and not encoded.
+
     Args:
       model: a `PartsModel`.
 
@@ -69,15 +72,12 @@ def of_model(model):
     parts = {n: s[0] for n, s in model.parts.items() if len(s) == 1}
     if not parts:
         return None
-    reason = ""
-    if model.posterior is None:
-        reason = "the model has no posterior"
-    else:
+    reason = "the model has no posterior"
+    if model.posterior is not None:
         # What it covers is known when it is asked.
-        example = model.posterior(*_example(model))
-        rest = [name for name in parts if name not in example]
-        if rest:
-            reason = f"part {', '.join(rest)} has no posterior"
+        covered = model.posterior(*_example(model))
+        parts = {name: n for name, n in parts.items() if name in covered}
+        reason = ""
 
     @compiled
     def read(batch):
@@ -101,12 +101,14 @@ def _example(model):
     return (image, tf.zeros(1, tf.int32)) if model.takes_label else (image,)
 
 
-def untrained(run, split):
-    """The encoder of a run as it was before its first step, seed and all.
+def untrained(run, split, step):
+    """The encoder of a run with its weights of step 0, seed and all.
 
     Args:
       run: a run directory.
       split: the `Split` it trained on.
+      step: of the trained model: schedules that let codes through are as far
+        here, so that only weights differ.
 
     Returns:
       An `Encoder` without a posterior: nothing was fitted.
@@ -114,6 +116,7 @@ def untrained(run, split):
     config, image_shape = rundir.read_config(run)
     model = rundir.build_model(config, image_shape)
     train.adapt_to(model, split, image_shape)
+    model.step.assign(step)
     encoder = of_model(model)
     return dataclasses.replace(
         encoder,
@@ -161,8 +164,8 @@ def of_saved_model(path, value_range=(0.0, 1.0)):
     """Any SavedModel with an `encode` signature, from this package or not.
 
     A SavedModel is a program: load only those you trust. Parts that are no
-    vectors are left out; their order is the model card's where there is one,
-    and alphabetical elsewhere.
+    vectors of a known size are left out; their order is the model card's where
+    there is one, and alphabetical elsewhere.
 
     Args:
       path: directory with `saved_model.pb`.
@@ -173,7 +176,8 @@ def of_saved_model(path, value_range=(0.0, 1.0)):
 
     Raises:
       InputError: no SavedModel, no such signature, or one that takes anything
-        but float images of a known size (and, perhaps, an int `label`).
+        but any number of float images of a known size (and, perhaps, an int
+        `label`), or gives no vectors.
     """
     path = pathlib.Path(path)
     if not (path / "saved_model.pb").is_file():
@@ -194,25 +198,28 @@ def of_saved_model(path, value_range=(0.0, 1.0)):
         for key, spec in inputs.items()
         if spec.dtype.is_floating and spec.shape.rank == 4
     ]
-    if len(inputs) != 1 or not shapes or None in shapes[0][1][1:]:
+    # The number of images is free, their size is known.
+    free = [n is None for n in shapes[0][1]] if shapes else []
+    if len(inputs) != 1 or free != [True, False, False, False]:
         raise InputError(
-            f"{str(path)!r}: encode must take float images [B, H, W, C] of a "
-            "known size and nothing but a label beside; it takes "
+            f"{str(path)!r}: encode must take any number of float images "
+            "[None, H, W, C] of a known size and nothing but a label beside; "
+            "it takes "
             f"{', '.join(f'{k} {s.shape}' for k, s in inputs.items())}."
         )
     ((key, shape),) = shapes
     found = {
-        name: spec.shape.as_list()
-        for name, spec in signature.structured_outputs.items()
+        name: spec.shape for name, spec in signature.structured_outputs.items()
     }
     parts = {
         name: found[name][1]
         for name in _in_order(path, found)
-        if len(found[name]) == 2 and found[name][1]
+        if found[name].rank == 2 and found[name][1]
     }
     if not parts:
         raise InputError(
-            f"{str(path)!r}: encode gives no part of numbers [B, n]; it gives "
+            f"{str(path)!r}: encode gives no part of numbers [B, n] of a known "
+            "n; it gives "
             f"{', '.join(f'{n} {s}' for n, s in found.items())}."
         )
     low, high = value_range
@@ -253,7 +260,9 @@ def encode(encoders, split, report=None):
 
     Returns:
       `({name: (means [N, D], stddevs [N, D] or None)}, factors)`, float32 and
-      int32 `[N, K]`; factors are None where the split has none.
+      int32 `[N, K]`; factors are None where the split has none. Standard
+      deviations are positive: what float32 cannot tell from 0 is its smallest
+      normal number.
 
     Raises:
       InputError: an encoder wants labels, and the split has none; codes that
@@ -286,10 +295,12 @@ def encode(encoders, split, report=None):
         done = rows.stop
         if report:
             report(done, len(split))
-    for name in encoders:
-        if not np.isfinite(tables[name, 0]).all():
+    for (name, kind), table in tables.items():
+        if not np.isfinite(table).all():
             raise InputError(
                 f"The codes of {name} are not finite; there is nothing to "
                 "score."
             )
+        if kind == 1:
+            np.maximum(table, np.finfo(np.float32).tiny, out=table)
     return {n: (tables[n, 0], tables.get((n, 1))) for n in encoders}, factors

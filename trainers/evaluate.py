@@ -99,7 +99,11 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
     if hasattr(model, "parts") and not quick:
         scores |= judged(model, config, dataset, names)
     if names and not quick:
-        check_asked(names, scores, dataset)
+        if not dataset.factor_names:
+            reason = f"data set {dataset.name!r} has no known factors"
+            against_factors = [n for n in names if n not in OTHERS]
+            scores |= {n: {"absent": reason} for n in against_factors}
+        check_asked(names, scores)
     scores["dataset"] = dataset.description
     scores["step"] = int(model.step.numpy())
     scores["seed"] = config.seed
@@ -117,10 +121,11 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
       dataset: a `Dataset`.
       run: the run directory; codes and pictures are written to it.
       names: see `evaluate`.
-      suffix: of the names of files.
+      suffix: of the names of files; empty for the run's own data set.
 
     Returns:
-      Plain data for metrics.json.
+      Plain data for metrics.json; {"absent": reason} in place of what was
+      asked for, or is usual, and does not exist.
     """
     from trainers import encoders
     from trainers import likelihood
@@ -128,22 +133,27 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
 
     scores = {}
     fit, test = train.training_splits(config, dataset, model.needs)
-    # Of a grid that is trained on as a whole, `test` is a part.
-    apart = dataset.grid is None or config.evaluation_split == "validation"
-    held_out = test is not None and apart
+    # Of a grid that was trained on as a whole, `test` is a part; another data
+    # set was not trained on.
+    held_out = bool(suffix) or (test is not None and fit is not dataset.grid)
     if test is not None and (names is None or "losses" in names):
         scores |= losses(model, test, held_out)
     if not hasattr(model, "parts"):
         return scores
     if names is None:
         scores |= own_scores(model, config, dataset, fit, test)
-    bounds = names is None or "bounds" in names
-    if bounds and model.log_likelihood is not None:
-        scores["bounds"] = likelihood.evidence_bounds(
-            model,
-            (fit if test is None else test).spread(BOUND_IMAGES),
-            report=train.counter("bounds of the likelihood"),
-        ) | {"held_out": held_out}
+    if names is None or "bounds" in names:
+        if model.posterior is None:
+            found = {"absent": "the model has no posterior"}
+        elif model.log_likelihood is None:
+            found = {"absent": "the model has no likelihood"}
+        else:
+            found = likelihood.evidence_bounds(
+                model,
+                (fit if test is None else test).spread(BOUND_IMAGES),
+                report=train.counter("bounds of the likelihood"),
+            ) | {"held_out": held_out}
+        scores["bounds"] = found
     encoder = encoders.of_model(model)
     wanted = names and tuple(n for n in names if n not in OTHERS)
     if encoder is None or wanted == ():
@@ -153,7 +163,7 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
         return scores
     controls = {}
     if dataset.factor_names:
-        controls[UNTRAINED] = encoders.untrained(run, fit)
+        controls[UNTRAINED] = encoders.untrained(run, fit, model.step)
         controls[PCA] = principal_components(encoder, dataset)
     found, pictures, sample = score_encoder(
         {config.model: encoder} | controls, dataset, wanted
@@ -179,7 +189,7 @@ def own_scores(model, config, dataset, fit, test):
     from trainers import structure_scores
 
     judge = None
-    if model.graph is not None and judgeable(config, dataset):
+    if model.graph is not None and not no_judge(config, dataset):
         judge = independent_judge(model, config, dataset)
     scores = structure_scores.of_model(model, dataset, judge)
     if test is not None and label_scores.applies(model, dataset, test):
@@ -199,35 +209,50 @@ def judged(model, config, dataset, names=None):
       names: see `evaluate`.
 
     Returns:
-      {"swaps": `judges.swap_judge`, "samples": `judges.sample_scores`}, what
-      there is of them.
+      {"swaps": `judges.swap_judge`, "samples": `judges.sample_scores`}, each
+      {"absent": reason} where it does not exist.
     """
     from trainers import judges
 
-    if not judgeable(config, dataset):
-        return {}
-    options = judge_options(config)
+    asked = [n for n in ("swaps", "samples") if not names or n in names]
+    if reason := no_judge(config, dataset):
+        return {name: {"absent": reason} for name in asked}
     scores = {}
-    # Of hundreds of single entries none is a unit that anybody names.
-    few = len(model.units) <= code_scores.WIDE
-    if "swaps" in names if names else few:
-        judge = independent_judge(model, config, dataset)
-        _, images = judges.independent_splits(dataset)
-        scores["swaps"] = judges.swap_judge(model, judge, images)
-    if model.sample is not None and (not names or "samples" in names):
-        judge = judges.for_samples(dataset, model.image_shape, **options)
-        try:
-            found = judges.sample_scores(model, dataset, judge)
-        except InputError as error:
-            found = {"absent": str(error)}
+    if "swaps" in asked:
+        units = len(model.units)
+        if not names and units > code_scores.WIDE:
+            # Of hundreds of single entries none is a unit that anybody names.
+            found = {
+                "absent": f"takes long for {units} units; ask for it with "
+                "--metrics=swaps"
+            }
+        else:
+            judge = independent_judge(model, config, dataset)
+            _, images = judges.independent_splits(dataset)
+            found = judges.swap_judge(model, judge, images)
+        scores["swaps"] = found
+    if "samples" in asked:
+        if model.sample is None:
+            found = {"absent": "the model has no prior to draw from"}
+        else:
+            judge = judges.for_samples(
+                dataset, model.image_shape, **judge_options(config)
+            )
+            try:
+                found = judges.sample_scores(model, dataset, judge)
+            except InputError as error:
+                found = {"absent": str(error)}
         scores["samples"] = found
     return scores
 
 
-def judgeable(config, dataset):
-    """Whether a run wants a judge, and there is something it could learn."""
-    known = dataset.num_classes or dataset.factor_names
-    return bool(config.judge_steps and known) and one_set_of_classes(dataset)
+def no_judge(config, dataset):
+    """Why a run has no judge, or an empty text."""
+    if not (dataset.num_classes or dataset.factor_names):
+        return "the data set has neither classes nor factors for a judge"
+    if not one_set_of_classes(dataset):
+        return "a judge knows some of the test images' classes, and not all"
+    return "" if config.judge_steps else "no judge: judge_steps is 0"
 
 
 def one_set_of_classes(dataset):
@@ -359,11 +384,12 @@ def score_encoder(rows, dataset, names=None):
         scores["alive"] = code_scores.alive_codes(
             sample["codes"], sample["stddevs"], model.names
         )
+    elif names is None:
+        scores["alive"] = {"absent": model.no_posterior}
     if not dataset.factor_names:
         return scores, pictures, sample
     sizes = np.array(dataset.factor_sizes)
-    # There is nothing in a factor of one value that a code could tell.
-    varied = np.flatnonzero(sizes > 1)
+    varied = code_scores.varied_factors(dataset)
     factor_names = tuple(dataset.factor_names[k] for k in varied)
     factors = factors[:, varied]
     arrays = {
@@ -387,6 +413,9 @@ def score_encoder(rows, dataset, names=None):
     scores["disentanglement"], matrices = code_scores.score_rows(
         arrays, names, report, model.no_posterior
     )
+    scores["disentanglement"]["protocol"]["constant_factors"] = [
+        name for name in dataset.factor_names if name not in factor_names
+    ]
     return scores, named(matrices, arrays), sample
 
 
@@ -480,14 +509,15 @@ def score_codes(path, names=None):
             test=test_rows,
         )
     }
-    found, matrices = code_scores.score_rows(
-        rows, names, report, "there are no 'stddevs' in the file"
-    )
+    reason = "there are no 'stddevs' in the file"
+    found, matrices = code_scores.score_rows(rows, names, report, reason)
     scores = {"disentanglement": found}
     if stddevs is not None:
         scores["alive"] = code_scores.alive_codes(
             codes, stddevs, next(iter(rows.values())).code_names
         )
+    elif names is None:
+        scores["alive"] = {"absent": reason}
     return scores, named(matrices, rows)
 
 
@@ -503,23 +533,22 @@ def _names(stored, key, letter, columns, path):
     return tuple(str(name) for name in names)
 
 
-def check_asked(names, scores, dataset=None):
+def check_asked(names, scores):
     """Refuses an evaluation that came to nothing.
 
     Args:
       names: that were asked for.
       scores: that were found.
-      dataset: they are of, where there is one.
 
     Raises:
       InputError: not one score; the message says why.
     """
     codes = scores.get("disentanglement", {"conventions": {}, "absent": {}})
-    if codes["conventions"] or set(scores) - {"disentanglement"}:
+    absent = code_scores.absences(scores)
+    if codes["conventions"] or set(scores) - {"disentanglement", *absent}:
         return
-    reasons = [f"{name}: {why}" for name, why in codes["absent"].items()]
-    if dataset is not None and not dataset.factor_names:
-        reasons.append(f"data set {dataset.name!r} has no known factors")
+    absent = codes["absent"] | absent
+    reasons = [f"{name}: {why}" for name, why in absent.items()]
     raise InputError(
         f"--metrics={','.join(names)}: none of them exists here "
         f"({'; '.join(reasons) or 'the model has no such thing'})."
@@ -624,7 +653,8 @@ def keep_codes(path, arrays):
 
 def table(scores):
     """The scores as lines for a terminal."""
-    lines = []
+    lines, absent = [], code_scores.absences(scores)
+    scores = {n: found for n, found in scores.items() if n not in absent}
     if "few_shot" in scores:
         from trainers import few_shot_scores
 
@@ -664,13 +694,11 @@ def table(scores):
         lines.append(judges.swap_table(scores["swaps"]))
     if "samples" in scores:
         lines += sample_lines(scores["samples"])
-    return "\n".join(lines)
+    return "\n".join(lines + code_scores.absent_lines(absent))
 
 
 def sample_lines(found):
     """What `judges.sample_scores` gave, as lines for a terminal."""
-    if "absent" in found:
-        return [f"samples are not scored: {found['absent']}"]
     images, others = found["images"]
     lines = [
         f"{images:,} samples and {others:,} real images seen by the "
@@ -740,6 +768,10 @@ def main(flags):
         found = evaluate(flags.run, flags.data_dir, flags.dataset, names)
         print(table(found))
         return
+    if flags.output and (pathlib.Path(flags.output) / "config.json").exists():
+        raise InputError(
+            f"--output={flags.output} is a run; its scores are its own."
+        )
     if flags.codes:
         if flags.dataset:
             raise InputError("--codes has its factors; leave --dataset out.")
@@ -762,7 +794,9 @@ def main(flags):
 
         source = str(flags.codes or flags.model)
         scores |= {"source": source, "versions": rundir.versions()}
-        add_metrics(flags.output, scores)
+        # Older scores there may be of other codes: none of them stays.
+        path = pathlib.Path(flags.output) / "metrics.json"
+        rundir.write_json(path, scores)
         keep_pictures(flags.output, pictures)
         print(f"kept in {flags.output}")
     else:

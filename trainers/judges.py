@@ -150,7 +150,8 @@ def of_dataset(
         data set's when None.
       settings: a `Settings`; the default ones when None.
       directory: where judges are kept; `judges/` of `cache_directory()` when
-        None. A damaged file is trained anew.
+        None. A damaged file is trained anew; what cannot be written is
+        reported, and trained anew next time.
       report: called with lines of progress.
 
     Returns:
@@ -189,7 +190,10 @@ def of_dataset(
     if accuracy is None:
         _fit(network, fit, judge, settings, report)
         accuracy = held_out_accuracy(judge, held_out)
-        _store(network, path, record, accuracy)
+        try:
+            _store(network, path, record, accuracy)
+        except OSError as error:
+            report(f"The judge is not kept in {path}: {error.strerror}.")
         shown = ", ".join(f"{h} {100 * a:.1f} %" for h, a in accuracy.items())
         report(f"judge of {dataset.name}: held-out accuracy {shown}")
     return dataclasses.replace(judge, accuracy=accuracy)

@@ -84,7 +84,7 @@ class Score:
     Attributes:
       compute: `codes -> ({name: float}, {picture: [D, K]})`.
       convention: what its numbers mean; may name the numbers of rows
-        `{train}`, `{test}`, `{dci_train}` and `{dci_test}`.
+        `{train}`, `{test}`, `{dci_train}`, `{dci_test}` and `{all}`.
       table: whether it needs the codes of the complete grid.
       posterior: whether it needs posteriors.
       factors, codes: the fewest it can do with.
@@ -276,19 +276,27 @@ SCORES = {
     ),
     "mig_aggregate": Score(
         _aggregate,
-        "aggregated posterior of all rows, 10,000 draws, no bins",
+        "aggregated posterior of {all} rows, 10,000 draws, no bins",
         posterior=True,
         usual=False,
     ),
     "mutual_information": Score(
         _mutual_information,
-        "nats, aggregated posterior of all rows, 10,000 draws",
+        "nats, aggregated posterior of {all} rows, 10,000 draws",
         posterior=True,
         usual=False,
     ),
 }
 # What a training run can afford every now and then, and `--quick` at the end.
 CHEAP = ("mig", "mig_sup", "modularity", "irs", "total_correlation")
+
+
+def varied_factors(dataset):
+    """Columns of the factors that take more than one value, int `[K]`.
+
+    There is nothing in the others that a code could tell.
+    """
+    return np.flatnonzero(np.array(dataset.factor_sizes) > 1)
 
 
 def parse_names(texts, others=()):
@@ -350,7 +358,13 @@ def missing(name, codes, asked=False, no_posterior=""):
     if score.posterior and codes.stddevs is None:
         return no_posterior or "needs a posterior"
     if score.table and codes.grid_sizes is None:
-        return "needs the codes of a complete factor grid"
+        points = np.unique(codes.factors, axis=0)
+        grid = math.prod(len(np.unique(column)) for column in points.T)
+        return (
+            "needs the codes of a complete factor grid, one row a point; "
+            f"{len(codes.factors):,} rows hold {len(points):,} of {grid:,} "
+            "points"
+        )
     if len(codes.factor_names) < score.factors:
         return f"needs at least {score.factors} factors"
     if len(codes.code_names) < score.codes:
@@ -386,6 +400,7 @@ def score_rows(rows, names=None, report=None, reason=""):
         "test": f"{len(first.test):,}",
         "dci_train": f"{min(DCI_ROWS, len(first.train)):,}",
         "dci_test": f"{min(DCI_ROWS // 2, len(first.test)):,}",
+        "all": f"{len(first.means):,}",
     }
     values, seconds = {row: {} for row in rows}, dict.fromkeys(rows, 0.0)
     computed, conventions, absent, pictures = [], {}, {}, {}
@@ -484,6 +499,8 @@ def table(scores):
         f"{', '.join(protocol['factors'])}; rows, votes and draws of seed "
         f"{protocol['seed']}"
     ]
+    if constant := protocol.get("constant_factors"):
+        lines.append(f"  left out, of one value: {', '.join(constant)}")
     width = max([len(q) for q in quantities], default=0)
     columns = {row: max(len(row), 8) for row in rows}
     if quantities:
@@ -498,13 +515,25 @@ def table(scores):
         )
         words = scores["conventions"][quantity]
         lines.append(f"  {quantity:<{width}}  {cells}   {words}")
+    return lines + [f"  {line}" for line in absent_lines(scores["absent"])]
+
+
+def absent_lines(absent):
+    """{score: reason} as lines for a terminal, a reason once."""
     reasons = {}
-    for name, reason in scores["absent"].items():
+    for name, reason in absent.items():
         reason = reason.replace(f"--metrics={name}", "--metrics=NAME")
         reasons.setdefault(reason, []).append(name)
-    for reason, names in reasons.items():
-        lines.append(f"  absent: {', '.join(names)} ({reason})")
-    return lines
+    return [f"absent: {', '.join(n)} ({why})" for why, n in reasons.items()]
+
+
+def absences(scores):
+    """{name: reason} of those in a metrics.json that are {"absent": reason}."""
+    return {
+        name: found["absent"]
+        for name, found in scores.items()
+        if isinstance(found, dict) and isinstance(found.get("absent"), str)
+    }
 
 
 def _any_has(rows, quantity):

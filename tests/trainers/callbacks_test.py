@@ -254,12 +254,14 @@ def scalars(logs):
 def test_scores_of_a_few_codes_go_to_tensorboard(tmp_path):
     model = testing.tiny_model("beta_vae")
     images = testing.random_images(model.image_shape, 60)
-    factors = np.stack(np.unravel_index(np.arange(60), (3, 4, 5)), axis=-1)
+    sizes = (3, 4, 1, 5)
+    factors = np.stack(np.unravel_index(np.arange(60), sizes), axis=-1)
+    # Scores exist beside a factor of one value, too.
     dataset = Dataset(
         name="few",
         splits={"train": ArraySplit(images, factors=factors)},
-        factor_names=("a", "b", "c"),
-        factor_sizes=(3, 4, 5),
+        factor_names=("a", "b", "constant", "c"),
+        factor_sizes=sizes,
     )
     lines = []
     event = callbacks.score_event(model, dataset, lines.append)

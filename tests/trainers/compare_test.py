@@ -190,6 +190,11 @@ def test_agreement_ranks_runs_without_labels(tmp_path):
     assert udr[str(runs[0])] > udr[str(runs[2])]
     assert udr[str(runs[1])] > udr[str(runs[2])]
     assert "chosen without labels, beta_vae:" in compare.table(found)
+    # Neither do codes that are cut short.
+    kept = (runs[2] / "codes.npz").read_bytes()
+    (runs[2] / "codes.npz").write_bytes(kept[: len(kept) // 2])
+    udr = compare.compare(runs)["settings"]["beta_vae"]["udr"]
+    assert set(udr) == {str(run) for run in runs[:2]}
     # Codes of other images say nothing about each other.
     np.savez(runs[1] / "codes.npz", codes=true, rows=np.arange(500) + 1)
     np.savez(runs[2] / "codes.npz", codes=true, rows=np.arange(500) + 2)
@@ -209,6 +214,20 @@ def test_different_models_and_data_are_different_settings(tmp_path):
         "vlae dataset=sprites",
     ]
     assert set(found["controls"]) == {"PCA on sprites", "PCA on shapes"}
+
+
+def test_what_is_absent_is_no_quantity(tmp_path):
+    path = make_run(tmp_path, 0, 0.1)
+    scores = json.loads((path / "metrics.json").read_text())
+    reason = {"absent": "the model has no posterior"}
+    scores |= dict.fromkeys(("bounds", "alive", "swaps", "samples"), reason)
+    (path / "metrics.json").write_text(json.dumps(scores))
+    assert compare.read_run(path).quantities == {
+        "mig": 0.1,
+        "mig_sup": 0.05,
+        "loss": 50.0,
+        "squared_error": 20.0,
+    }
 
 
 def test_damage_is_one_line(tmp_path):

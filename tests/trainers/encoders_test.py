@@ -11,8 +11,23 @@ from tfdisent.data.base import GridSplit
 from trainers import config as configuration
 from trainers import encoders
 from trainers import rundir
+from trainers import scores
 
 SHAPE = (32, 32, 1)
+
+
+class Shapeless(tf.Module):
+    """A SavedModel for one image; what it gives may have any shape."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 32, 32, 1])])
+    def one(self, image):
+        return {"z": image[:, 0, :, 0]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 1])])
+    def unknown(self, image):
+        shape = tf.shape(image)
+        # How many sides are positive is not known before there are images.
+        return {"z": tf.reshape(image, tf.boolean_mask(shape, shape > 0))}
 
 
 class Halves(tf.Module):
@@ -49,6 +64,23 @@ def test_without_a_posterior_there_is_a_reason(images):
     encoder = encoders.of_model(testing.tiny_model("autoencoder"))
     assert encoder.read({"image": tf.constant(images)})[1] is None
     assert encoder.no_posterior == "the model has no posterior"
+
+
+def test_what_is_given_with_the_image_is_no_code(images):
+    model = testing.tiny_model("class_vae")
+    assert "label" in model.parts
+    encoder = encoders.of_model(model)
+    assert list(encoder.parts) == ["generic", "specific"]
+    assert encoder.no_posterior == ""
+    batch = {
+        "image": tf.zeros([2, *model.image_shape]),
+        "label": tf.constant([0, 1]),
+    }
+    means, stddevs = encoder.read(batch)
+    q = model.posterior(*batch.values())
+    for found, moment in ((means, "mean"), (stddevs, "stddev")):
+        expected = [getattr(q[p], moment)() for p in encoder.parts]
+        np.testing.assert_allclose(found, tf.concat(expected, 1), rtol=1e-5)
 
 
 def test_one_pass_reads_every_image_once_for_all(images):
@@ -100,10 +132,25 @@ def test_an_untrained_encoder_is_the_network_of_step_0(tmp_path, images):
     config = configuration.build("beta_vae", "digits", settings=["seed=3"])
     rundir.claim(tmp_path, config, SHAPE)
     fresh = rundir.build_model(config, SHAPE)
-    encoder = encoders.untrained(tmp_path, ArraySplit(images))
+    encoder = encoders.untrained(tmp_path, ArraySplit(images), 7)
     means, stddevs = encoder.read({"image": tf.constant(images)})
     np.testing.assert_allclose(means, fresh.encode(images)["z"], atol=1e-6)
     assert stddevs is None
+
+
+def test_an_untrained_encoder_has_the_codes_of_the_trained_ones_stage(
+    tmp_path, images
+):
+    config = configuration.build(
+        "jacobian_vae",
+        "digits",
+        settings=["schedule_steps=100", "students=1", "network=mlp"],
+    )
+    rundir.claim(tmp_path, config, SHAPE)
+    encoder = encoders.untrained(tmp_path, ArraySplit(images), 100)
+    means, _ = encoder.read({"image": tf.constant(images)})
+    # At step 0, only the teacher's vary.
+    assert np.all(np.std(means, axis=0) > 0)
 
 
 def test_any_saved_model_with_an_encode_signature(tmp_path, images):
@@ -136,8 +183,16 @@ def test_saved_models_that_cannot_be_used(tmp_path):
     with pytest.raises(InputError, match="no signature 'encode'.*other"):
         encoders.of_saved_model(tmp_path / "a")
     tf.saved_model.save(module, str(tmp_path / "b"), {"encode": module.other})
-    with pytest.raises(InputError, match="must take float images"):
+    with pytest.raises(InputError, match="must take any number of"):
         encoders.of_saved_model(tmp_path / "b")
+    module = Shapeless()
+    tf.saved_model.save(module, str(tmp_path / "c"), {"encode": module.one})
+    with pytest.raises(InputError, match="any number of float images"):
+        encoders.of_saved_model(tmp_path / "c")
+    signatures = {"encode": module.unknown}
+    tf.saved_model.save(module, str(tmp_path / "d"), signatures)
+    with pytest.raises(InputError, match="no part of numbers.*z <unknown>"):
+        encoders.of_saved_model(tmp_path / "d")
 
 
 def test_codes_that_are_not_finite_are_refused(images):
@@ -147,3 +202,22 @@ def test_codes_that_are_not_finite_are_refused(images):
     rows = {"model": encoders.of_model(model)}
     with pytest.raises(InputError, match="codes of model are not finite"):
         encoders.encode(rows, ArraySplit(images))
+
+
+def certain(stddev):
+    """An `Encoder` of one standard deviation, whatever the image."""
+
+    def read(batch):
+        means = tf.reduce_mean(batch["image"], [1, 2])
+        return means, tf.fill(tf.shape(means), stddev)
+
+    return encoders.Encoder(read, {"z": 1}, SHAPE)
+
+
+def test_standard_deviations_are_finite_and_positive(images):
+    split = ArraySplit(images)
+    tables, _ = encoders.encode({"model": certain(0.0)}, split)
+    kl = scores.alive_codes(*tables["model"], ("z[0]",))["kl"]["z[0]"]
+    assert 80 < kl < 100
+    with pytest.raises(InputError, match="codes of model are not finite"):
+        encoders.encode({"model": certain(np.inf)}, split)

@@ -1,5 +1,6 @@
 """Scores of runs, SavedModels and arrays: what is written, what is said."""
 
+import dataclasses
 import json
 import types
 
@@ -9,9 +10,13 @@ import tensorflow as tf
 from PIL import Image
 
 from tfdisent import InputError
+from tfdisent import testing
+from tfdisent.data import load
 from tfdisent.data.base import ArraySplit
 from tfdisent.data.base import Dataset
+from tfdisent.data.base import held_out
 from trainers import config as configuration
+from trainers import encoders
 from trainers import evaluate
 from trainers import job
 from trainers import rundir
@@ -170,6 +175,29 @@ def test_what_is_kept_out_of_a_grid_is_held_out(data, tmp_path):
     assert found["protocol"]["images"] == 6
 
 
+def test_only_what_was_trained_on_is_seen(data, monkeypatch):
+    monkeypatch.setattr(
+        evaluate, "losses", lambda model, split, held_out: {"apart": held_out}
+    )
+    model = testing.tiny_model("autoencoder")
+    whole = load(data)
+    # As the hierarchies of 3D shapes, which train on a part of the grid.
+    part = dataclasses.replace(whole, splits=held_out(whole.grid, 0.2))
+    run = configuration.build("beta_vae", data)
+    kept = dataclasses.replace(run, evaluation_split="validation")
+    for config, dataset, suffix, apart in (
+        (run, whole, "", False),
+        (kept, whole, "", True),
+        (run, part, "", True),
+        # The suffix says that it is not the run's own.
+        (run, whole, "-other", True),
+    ):
+        found = evaluate.evaluate_images(
+            model, config, dataset, None, ("losses",), suffix
+        )
+        assert found == {"apart": apart}
+
+
 def test_more_classes_than_a_model_has_are_refused(tmp_path):
     run = run_of_step_0(tmp_path, "num_classes=3", model="class_vae", side=28)
     with pytest.raises(InputError, match="model of 3 classes; .* has 10"):
@@ -216,11 +244,65 @@ def test_only_what_was_asked_for_is_done(tmp_path):
     run = run_of_step_0(tmp_path)
     with pytest.raises(InputError, match="'digits' has no known factors"):
         evaluate.evaluate(run, names=("mig",))
-    found = evaluate.evaluate(run, names=("losses",))
+    found = evaluate.evaluate(run, names=("losses", "mig"))
     assert "held_out" in found
+    assert "'digits' has no known factors" in found["mig"]["absent"]
     assert not {"bounds", "alive", "swaps", "samples"} & set(found)
     found = evaluate.evaluate(run, quick=True)
     assert "held_out" in found and "bounds" not in found
+
+
+def test_what_is_usual_and_does_not_exist_has_a_reason(data, tmp_path):
+    dataset, model = load(data), testing.tiny_model("autoencoder")
+    config = configuration.build("autoencoder", data)
+    bounds = {"bounds": {"absent": "the model has no posterior"}}
+    found = evaluate.evaluate_images(
+        model, config, dataset, tmp_path, ("bounds",)
+    )
+    assert found == bounds
+    with pytest.raises(InputError, match="bounds: the model has no post"):
+        evaluate.check_asked(("bounds",), found)
+    evaluate.check_asked(("losses", "bounds"), found | {"held_out": {}})
+    # Usual ones only: many single units, no prior, no judge.
+    many = types.SimpleNamespace(units=range(65), sample=None)
+    found = evaluate.judged(many, config, dataset)
+    assert set(found) == {"swaps", "samples"}
+    assert "--metrics=swaps" in found["swaps"]["absent"]
+    assert "no prior" in found["samples"]["absent"]
+    assert set(evaluate.judged(many, config, dataset, ("samples",))) == {
+        "samples"
+    }
+    unjudged = dataclasses.replace(config, judge_steps=0)
+    lines = evaluate.table(bounds | evaluate.judged(many, unjudged, dataset))
+    assert lines.splitlines() == [
+        "absent: bounds (the model has no posterior)",
+        "absent: swaps, samples (no judge: judge_steps is 0)",
+    ]
+
+
+def test_factors_of_one_value_are_left_out_by_name():
+    images, factors = bars()
+    names = ("width", "column", "row", "colour")
+    split = ArraySplit(images, factors=np.pad(factors, ((0, 0), (0, 1))))
+    dataset = Dataset(
+        "bars",
+        {"train": split},
+        factor_names=names,
+        factor_sizes=(*SIZES, 1),
+    )
+    encoder = encoders.Encoder(
+        lambda batch: (tf.reduce_mean(batch["image"], 1)[:, ::8, 0], None),
+        {"z": 4},
+        (32, 32, 1),
+        no_posterior="there is none",
+    )
+    found, _, _ = evaluate.score_encoder({"m": encoder}, dataset, ("mig",))
+    protocol = found["disentanglement"]["protocol"]
+    assert protocol["factors"] == ["width", "column", "row"]
+    assert (
+        "alive" not in found and "mig" in found["disentanglement"]["computed"]
+    )
+    assert "left out, of one value: colour" in evaluate.table(found)
 
 
 class Means(tf.Module):
@@ -273,6 +355,7 @@ def test_rows_of_a_grid_may_come_in_any_order(path):
     assert found["rows"]["x.npz"]["factor_vae_score"] > 0.99
     assert found["protocol"]["factors"] == ["v[0]", "v[1]", "v[2]"]
     assert "stddevs" in found["absent"]["mutual_information"]
+    assert "stddevs" in scores["alive"]["absent"]
     save(path, factors=factors[1:], codes=factors[1:])
     found = evaluate.score_codes(path)[0]["disentanglement"]
     assert "complete factor grid" in found["absent"]["factor_vae_score"]
@@ -338,6 +421,19 @@ def test_output_keeps_numbers_and_pictures(path, tmp_path, capsys):
     scores = stored(output)
     assert scores["source"] == str(path) and "numpy" in scores["versions"]
     assert (output / "images/information.png").exists()
+    # Scores of other codes, asked for later, stand alone.
+    save(path, factors=factors, codes=factors[::-1])
+    evaluate.main(
+        flags(codes=str(path), metrics=["mig_sup"], output=str(output))
+    )
+    row = stored(output)["disentanglement"]["rows"]["x.npz"]
+    assert set(row) == {"mig_sup"}
+
+
+def test_scores_from_elsewhere_do_not_replace_those_of_a_run(path, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="is a run"):
+        evaluate.main(flags(codes=str(path), output=str(tmp_path)))
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,16 @@ def test_other_settings_data_and_shapes_have_judges_of_their_own(
     assert len(set(directory.iterdir()) - known) == 3
 
 
+def test_a_judge_that_cannot_be_kept_still_judges(tmp_path, monkeypatch):
+    monkeypatch.setattr(judges, "_fit", lambda *_: None)
+    (tmp_path / "file").write_text("")
+    lines = []
+    directory = tmp_path / "file" / "judges"
+    judge = judges.of_dataset(squares(), None, QUICK, directory, lines.append)
+    assert set(judge.accuracy) == set(NAMES)
+    assert any("is not kept in" in line for line in lines)
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
 def test_a_damaged_judge_is_trained_anew(tmp_path, monkeypatch, damage):
     fits, lines = [], []

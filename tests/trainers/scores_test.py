@@ -92,6 +92,7 @@ def test_aggregated_scores_come_on_request_and_need_a_posterior():
     )
     # Sixty points that do not overlap.
     assert row["i_x_z"] == pytest.approx(np.log(60), abs=1e-3)
+    assert "posterior of 60 rows" in found["conventions"]["i_x_z"]
     assert pictures["aggregate_information"].shape == (3, 3)
     bare = dataclasses.replace(codes, stddevs=None)
     found, _ = scores.score_rows(
@@ -145,7 +146,11 @@ def test_what_cannot_be_computed_is_absent_with_its_reason():
         {"model": codes}, ("factor_vae_score", "beta_vae_score")
     )
     assert set(found["absent"]) == {"factor_vae_score", "beta_vae_score"}
-    assert "complete factor grid" in found["absent"]["factor_vae_score"]
+    reason = found["absent"]["factor_vae_score"]
+    assert reason.endswith("a point; 240 rows hold 60 of 60 points")
+    some = dataclasses.replace(codes, factors=codes.factors[:9])
+    reason = scores.missing("factor_vae_score", some)
+    assert reason.endswith("9 rows hold 3 of 3 points")
     assert not found["conventions"]
 
     doubled = np.repeat(codes.factors[:, :1], 2, axis=1)
@@ -218,7 +223,7 @@ def test_the_table_gives_reasons_once():
     lines = scores.table(found)
     assert lines[-1].strip() == (
         "absent: factor_vae_score, beta_vae_score (needs the codes of a "
-        "complete factor grid)"
+        "complete factor grid, one row a point; 60 rows hold 60 of 60 points)"
     )
 
 

@@ -237,8 +237,8 @@ class Dataset:
       factor_names: names of the ground-truth factors, or None.
       factor_sizes: values of each factor, row-major, last fastest, or None.
       grid: every point of the factors' grid, or None where it is incomplete or
-        there are no factors. Then `train` is the grid, too, since the papers
-        train on all of it, and `test` a random part of it.
+        there are no factors. `train` is the grid itself where all of it is
+        trained on, as the papers do, and `test` then a random part of it.
       hierarchy: nested category names (`hierarchy.py`), or None.
       unseen: leaves outside the hierarchy whose parents are in it, in the
         same form.

@@ -177,14 +177,17 @@ def sample_factors(dataset, count, rng):
     """Uniform random points of the grid.
 
     Args:
-      dataset: a `Dataset` with `factor_sizes`.
+      dataset: a `Dataset` with a complete grid.
       count: int.
       rng: `numpy.random.Generator`.
 
     Returns:
       int64 `[count, K]`.
+
+    Raises:
+      ValueError: no complete grid.
     """
-    sizes = dataset.factor_sizes
+    sizes = _grid_sizes(dataset)
     return rng.integers(0, sizes, (count, len(sizes)))
 
 
@@ -192,26 +195,26 @@ def indices_of(dataset, factors):
     """Row-major grid indices of factor values.
 
     Args:
-      dataset: a `Dataset` with `factor_sizes`.
+      dataset: a `Dataset` with a complete grid.
       factors: int `[..., K]`.
 
     Returns:
       int64 `[...]`, for `Dataset.render`.
 
     Raises:
-      ValueError: a value outside the grid.
+      ValueError: no complete grid, or a value outside it.
     """
     columns = tuple(np.moveaxis(np.asarray(factors), -1, 0))
-    return np.ravel_multi_index(columns, dataset.factor_sizes)
+    return np.ravel_multi_index(columns, _grid_sizes(dataset))
 
 
 def factors_of(dataset, indices):
     """Factor values int64 `[..., K]` of row-major grid indices `[...]`.
 
     Raises:
-      ValueError: an index outside the grid.
+      ValueError: no complete grid, or an index outside it.
     """
-    return np.stack(np.unravel_index(indices, dataset.factor_sizes), axis=-1)
+    return np.stack(np.unravel_index(indices, _grid_sizes(dataset)), axis=-1)
 
 
 def fixed_factor_batch(dataset, factor, count, rng):
@@ -225,9 +228,12 @@ def fixed_factor_batch(dataset, factor, count, rng):
 
     Returns:
       `(images, factors)`: `[B, H, W, C]` as `Dataset.render`, int64 `[B, K]`.
+
+    Raises:
+      ValueError: no complete grid, or no such factor.
     """
-    column = _column(dataset, factor)
     factors = sample_factors(dataset, count, rng)
+    column = _column(dataset, factor)
     factors[:, column] = rng.integers(dataset.factor_sizes[column])
     return dataset.render(indices_of(dataset, factors)), factors
 
@@ -242,21 +248,36 @@ def traversal(dataset, index, factor):
 
     Returns:
       `[n, H, W, C]` as `Dataset.render`, n the factor's size.
+
+    Raises:
+      ValueError: no complete grid, no such factor, or an index outside.
     """
+    point = factors_of(dataset, index)
     column = _column(dataset, factor)
     size = dataset.factor_sizes[column]
-    factors = np.tile(factors_of(dataset, index), (size, 1))
+    factors = np.tile(point, (size, 1))
     factors[:, column] = np.arange(size)
     return dataset.render(indices_of(dataset, factors))
 
 
+def _grid_sizes(dataset):
+    """Values of each factor of a complete grid."""
+    if dataset.grid is None:
+        raise ValueError(
+            "dataset must have a complete grid of factors. Received "
+            f"{dataset.name!r}, which has none."
+        )
+    return dataset.factor_sizes
+
+
 def _column(dataset, factor):
     """A factor's column, from its name or number."""
-    if isinstance(factor, str):
-        if factor not in dataset.factor_names:
-            raise ValueError(
-                f"factor must be one of {', '.join(dataset.factor_names)}. "
-                f"Received {factor!r}."
-            )
-        return dataset.factor_names.index(factor)
-    return range(len(dataset.factor_sizes))[factor]
+    names, count = dataset.factor_names, len(dataset.factor_names)
+    if factor in names:
+        return names.index(factor)
+    if factor in range(-count, count):
+        return factor % count
+    raise ValueError(
+        f"factor must be one of {', '.join(names)}, or a number in [-{count}, "
+        f"{count}). Received {factor!r}."
+    )

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -106,9 +108,29 @@ def test_traversal_moves_one_factor(toy, factor):
     assert images.ravel().tolist() == [16, 17, 18, 19]
 
 
-def test_unknown_factor(toy):
-    with pytest.raises(ValueError, match="one of a, b, c. Received 'd'"):
-        factors.traversal(toy, 0, "d")
+@pytest.mark.parametrize("factor", ["d", 3, -4])
+def test_unknown_factor(toy, factor):
+    message = rf"one of a, b, c, .* Received {factor!r}"
+    with pytest.raises(ValueError, match=message):
+        factors.traversal(toy, 0, factor)
+    with pytest.raises(ValueError, match=message):
+        factors.fixed_factor_batch(toy, factor, 2, RNG)
+
+
+def test_without_a_complete_grid_there_are_no_points(toy):
+    # As smallnorb and arrays of users: sizes are known, some points are not.
+    part = dataclasses.replace(toy, grid=None)
+    unknown = data.Dataset("unknown", toy.splits)
+    for dataset in (part, unknown):
+        for call in (
+            lambda d: factors.sample_factors(d, 2, RNG),
+            lambda d: factors.fixed_factor_batch(d, 0, 2, RNG),
+            lambda d: factors.traversal(d, 0, 0),
+            lambda d: factors.indices_of(d, [0, 0, 0]),
+            lambda d: factors.factors_of(d, 0),
+        ):
+            with pytest.raises(ValueError, match="complete grid.*Received"):
+                call(dataset)
 
 
 def test_positions_on_grid():
