@@ -103,7 +103,7 @@ def test_models_of_labels_show_every_class(runs, tmp_path, capsys):
     shutil.copytree(tmp_path / "run", tmp_path / "again")
     both = f"{labelled},{tmp_path / 'again'}"
     assert not run(both, "--steps=3", f"--output={tmp_path / 'two.png'}")
-    assert picture(tmp_path / "two.png").shape[1] > 2 * generic.shape[1]
+    assert picture(tmp_path / "two.png").shape[1] > 1.9 * generic.shape[1]
     capsys.readouterr()
     for arguments, message in (
         ([labelled, "--part=z"], "has generic, specific"),
