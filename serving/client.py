@@ -165,7 +165,7 @@ class Client:
 
     @property
     def card(self):
-        """Of the version, `{}` where there is none; asked for once."""
+        """The version's card, `{}` where there is none; asked for once."""
         if self._card is None:
             found = self._transport.card(self.model, self.version)
             self._card = found if isinstance(found, dict) else {}

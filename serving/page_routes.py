@@ -10,6 +10,7 @@ GET /page/models/NAME/samples/X   an image
 
 import json
 import pathlib
+import re
 
 from starlette.responses import FileResponse
 from starlette.responses import JSONResponse
@@ -22,6 +23,7 @@ from serving.errors import RequestError
 
 PAGE = pathlib.Path(__file__).with_name("page")
 EXTRA = "assets.extra"
+NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 IMAGES = {".png", ".jpg", ".jpeg"}
 
 
@@ -39,14 +41,11 @@ def routes(manager):
         return JSONResponse([_described(manager, n) for n in manager.names()])
 
     def card(request):
-        version = label = request.query_params.get("version")
-        if version and version.isdecimal():
-            version, label = int(version), None
-        else:
-            version = None
+        version = request.query_params.get("version")
+        number = version is not None and NUMBER.fullmatch(version)
+        spec = {"version": int(version)} if number else {"label": version}
         try:
-            name = request.path_params["name"]
-            servable = manager.find(name, version, label)
+            servable = manager.find(request.path_params["name"], **spec)
         except RequestError as error:
             return JSONResponse({"error": error.message}, error.http)
         found = read_card(servable)

@@ -65,6 +65,7 @@ def test_the_card_of_a_version(server, exported):
     )
     assert server.get(path + "?version=2")[0] == 404
     assert server.get(path + "?version=nope")[0] == 400
+    assert server.get(path + "?version=" + "9" * 5_000)[0] == 400
 
 
 def test_samples(server, exported):
