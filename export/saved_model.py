@@ -28,6 +28,9 @@ from trainers import rundir
 
 # An encoded image whose header claims more pixels is not decoded.
 MAX_PIXELS = 16_000_000
+# Nor are the images of a request that claim more together: seconds of decoding.
+# 1,024 photos of 500x500 pixels do not.
+MAX_REQUEST_PIXELS = 256_000_000
 # Sample images that accompany a version, and images of which the card says
 # how far their codes go.
 SAMPLES = 8
@@ -318,7 +321,8 @@ def read_images(encoded, image_shape, max_pixels, name="image_bytes"):
     Args:
       encoded: string `[B]`.
       image_shape: `(H, W, 1 or 3)` of the result.
-      max_pixels: a header that claims more is refused before decoding.
+      max_pixels: a header that claims more is refused before decoding; so are
+        all of them together beyond `MAX_REQUEST_PIXELS`.
       name: of the input, for messages.
 
     Returns:
@@ -327,14 +331,30 @@ def read_images(encoded, image_shape, max_pixels, name="image_bytes"):
     Raises:
       tf.errors.InvalidArgumentError: neither format, too large, or damaged.
     """
+    claimed = tf.map_fn(
+        lambda data: _claimed_pixels(data, max_pixels, name),
+        encoded,
+        fn_output_signature=tf.TensorSpec([], tf.int64),
+    )
+    total = tf.reduce_sum(claimed)
+    most = max(MAX_REQUEST_PIXELS, max_pixels)
+    bounded = tf.debugging.Assert(
+        total <= most,
+        [
+            f"{name} of a request must have at most {most} pixels together; "
+            "the headers claim",
+            total,
+        ],
+    )
+    with tf.control_dependencies([bounded]):
+        encoded = tf.identity(encoded)
 
     def read(data):
-        with tf.control_dependencies([_check_header(data, max_pixels, name)]):
-            # Reads PNG as well. The accurate transform is the one Pillow
-            # decoded the training images with.
-            pixels = tf.image.decode_jpeg(
-                data, channels=3, dct_method="INTEGER_ACCURATE"
-            )
+        # Reads PNG as well. The accurate transform is the one Pillow decoded
+        # the training images with.
+        pixels = tf.image.decode_jpeg(
+            data, channels=3, dct_method="INTEGER_ACCURATE"
+        )
         if image_shape[-1] == 1:
             pixels = _grey(pixels)
         return _fit(pixels, image_shape)
@@ -353,8 +373,8 @@ def write_images(images):
     return tf.io.encode_png(tf.cast(scaled, tf.uint8))
 
 
-def _check_header(data, max_pixels, name):
-    """An operation that fails unless the data may be decoded."""
+def _claimed_pixels(data, max_pixels, name):
+    """int64 `[]`: of an image's header; fails unless it may be decoded."""
     header = tf.io.decode_raw(data, tf.uint8, fixed_length=PNG_HEADER)
     png = tf.reduce_all(tf.equal(header[: len(PNG_MAGIC)], PNG_MAGIC))
     jpeg = tf.reduce_all(tf.equal(header[: len(JPEG_MAGIC)], JPEG_MAGIC))
@@ -370,7 +390,7 @@ def _check_header(data, max_pixels, name):
         size = tf.cond(png, lambda: _png_size(header), lambda: _jpeg_size(data))
     # Two numbers of 32 bits: their product is right or, seen as int64, < 0.
     pixels = tf.reduce_prod(size)
-    return tf.debugging.Assert(
+    allowed = tf.debugging.Assert(
         (pixels > 0) & (pixels <= max_pixels),
         [
             f"{name} must have between 1 and {max_pixels} pixels; its header "
@@ -378,6 +398,8 @@ def _check_header(data, max_pixels, name):
             size,
         ],
     )
+    with tf.control_dependencies([allowed]):
+        return tf.identity(pixels)
 
 
 def _png_size(header):

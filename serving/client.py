@@ -165,9 +165,10 @@ class Client:
 
     @property
     def card(self):
-        """The model card, `{}` where there is none; asked for once."""
+        """The version's card, `{}` where there is none; asked for once."""
         if self._card is None:
-            self._card = self._transport.card(self.model) or {}
+            found = self._transport.card(self.model, self.version)
+            self._card = found if isinstance(found, dict) else {}
         elif not isinstance(self._card, dict):
             self._card = _read_card(self._card)
         return self._card
@@ -467,9 +468,12 @@ def _encoded(image):
 
 def _read_card(path):
     try:
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        card = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        if not isinstance(card, dict):
+            raise ValueError("it is no object")
     except (OSError, ValueError) as error:
         raise ServingError(f"No model card in {str(path)!r}: {error}") from None
+    return card
 
 
 def _sentence(error):
@@ -482,7 +486,10 @@ def _sentence(error):
 
 
 class _Rest:
-    """TensorFlow Serving's REST protocol, requests and answers in rows."""
+    """TensorFlow Serving's REST protocol.
+
+    Requests and answers go in rows, or in columns where there are no rows.
+    """
 
     def __init__(self, server, timeout, retries):
         import urllib3
@@ -511,7 +518,7 @@ class _Rest:
         )
 
     def only_model(self):
-        names = [entry["name"] for entry in self._listed()]
+        names = [entry["name"] for entry in self._of_ours("/page/models") or []]
         if not names:
             raise ServingError(
                 "--model=NAME is needed: TensorFlow Serving does not say "
@@ -524,40 +531,51 @@ class _Rest:
             )
         return names[0]
 
-    def card(self, model):
-        cards = {entry["name"]: entry["card"] for entry in self._listed()}
-        return cards.get(model)
+    def card(self, model, version):
+        path = f"/page/models/{_quoted(model)}/card"
+        if version is not None:
+            path += f"?version={_quoted(str(version))}"
+        return self._of_ours(path)
 
     def metadata(self, model, version):
         answer = self._json("GET", f"{_model_path(model, version)}/metadata")
         return answer["metadata"]["signature_def"]["signature_def"]
 
     def predict(self, model, version, signature, arrays, spec):
-        count = len(next(iter(arrays.values())))
         columns = {name: _to_json(array) for name, array in arrays.items()}
-        rows = [{n: c[row] for n, c in columns.items()} for row in range(count)]
-        answer = self._json(
-            "POST",
-            f"{_model_path(model, version)}:predict",
-            {"signature_name": signature, "instances": rows},
-        )
-        rows = answer["predictions"]
+        counts = {len(array) for array in arrays.values() if array.ndim}
+        in_rows = len(counts) == 1 and all(a.ndim for a in arrays.values())
+        body = {"signature_name": signature}
+        if in_rows:
+            body["instances"] = [
+                {name: column[row] for name, column in columns.items()}
+                for row in range(counts.pop())
+            ]
+        else:
+            body["inputs"] = columns
+        path = f"{_model_path(model, version)}:predict"
+        answer = self._json("POST", path, body)
+        found = answer["predictions" if in_rows else "outputs"]
         if len(spec.outputs) == 1:
             (only,) = spec.outputs
-            rows = [{only: row} for row in rows]
+            found = {only: found}
+        elif in_rows:
+            found = {
+                name: [row[name] for row in found] for name in spec.outputs
+            }
         return {
-            name: _from_json([row[name] for row in rows], output)
+            name: _from_json(found[name], output)
             for name, output in spec.outputs.items()
         }
 
-    def _listed(self):
-        """The models of a `serving.run`; none of another server."""
+    def _of_ours(self, path):
+        """What only a `serving.run` answers; None of another server."""
         try:
-            return self._json("GET", "/page/models")
+            return self._json("GET", path)
         except ServingError as error:
             if error.status is None:
                 raise
-            return []
+            return None
 
     def _json(self, method, path, body=None):
         try:
@@ -602,20 +620,28 @@ def _model_path(model, version):
 def _to_json(array):
     if array.dtype != np.object_:
         return array.tolist()
-    return [{"b64": base64.b64encode(data).decode()} for data in array]
+
+    def written(value):
+        if isinstance(value, list):
+            return [written(item) for item in value]
+        data = value.encode() if isinstance(value, str) else value
+        return {"b64": base64.b64encode(data).decode()}
+
+    return written(array.tolist())
 
 
 def _from_json(values, spec):
     if spec.dtype != "DT_STRING":
         return np.asarray(values, DTYPES.get(spec.dtype))
-    array = np.empty(len(values), np.object_)
-    array[:] = [
-        base64.b64decode(value["b64"])
-        if isinstance(value, dict)
-        else value.encode()
-        for value in values
-    ]
-    return array
+
+    def read(value):
+        if isinstance(value, list):
+            return [read(item) for item in value]
+        if isinstance(value, dict):
+            return base64.b64decode(value["b64"])
+        return value.encode()
+
+    return np.array(read(values), np.object_)
 
 
 # ---- gRPC -------------------------------------------------------------------
@@ -668,8 +694,8 @@ class _Grpc:
             "they have."
         )
 
-    def card(self, model):
-        del model
+    def card(self, model, version):
+        del model, version
 
     def metadata(self, model, version):
         from google.protobuf import json_format

@@ -18,6 +18,12 @@ from serving.errors import invalid
 SHOWN = 256
 # NumPy's limit. No tensor that a model takes is nested deeper.
 MAX_RANK = 64
+# Brackets of a body, those inside of strings too. In Python every one costs up
+# to thirty times the bytes it is sent as. The largest request of 1,024 grey
+# images of 64x64 pixels has 4.3 million lists and no objects; encoded images
+# are one to three objects a row.
+MAX_LISTS = 5_000_000
+MAX_OBJECTS = 2**17
 PARSE_ERROR = "JSON Parse error: "
 # What an integer has to lie in before it is cast to its type.
 INTEGERS = {
@@ -39,14 +45,13 @@ BYTES_SUFFIX = "_bytes"
 class _FirstWins(dict):
     """An object of which the first of equal keys counts."""
 
-    def __init__(self):
-        super().__init__()
-        self.others = []
+    __slots__ = ("_repeated",)
 
     def __setitem__(self, key, value):
         if key in self:
-            # The parser is yet to fill it, and crashes when it is gone.
-            self.others.append(value)
+            # The parser is yet to fill it, and crashes when it is gone. When
+            # the next one comes, this one is complete.
+            self._repeated = value
         else:
             super().__setitem__(key, value)
 
@@ -69,8 +74,14 @@ def parse(body):
       body: bytes.
 
     Raises:
-      RequestError: no JSON, or no object.
+      RequestError: no JSON, no object, or more of it than a request needs.
     """
+    for bracket, most, kind in (
+        (b"{", MAX_OBJECTS, "objects"),
+        (b"[", MAX_LISTS, "lists"),
+    ):
+        if body.count(bracket) > most:
+            raise invalid(f"{PARSE_ERROR}More than {most} {kind}.")
     body = body.removeprefix(b"\xef\xbb\xbf")
     try:
         document = _decoded(body)

@@ -137,24 +137,44 @@ class Model:
     def publish(self):
         """Makes known to requests what the versions and labels now are.
 
-        A label moves when the version it moves to is available.
+        A label of a version that is not available yet is not known yet.
         """
         self.available = {
             number: version.servable
             for number, version in self.versions.items()
             if version.state == State.AVAILABLE
         }
-        old = self.labels
-        wanted = self.config.version_labels if self.config else {}
-        moved = {
-            label: number if number in self.available else old.get(label)
-            for label, number in wanted.items()
-        }
+        labels = self.config.version_labels if self.config else {}
         self.labels = {
             label: number
-            for label, number in moved.items()
+            for label, number in labels.items()
             if number in self.available
         }
+
+    def check_labels(self, labels):
+        """Refuses labels that this model's would move to what is not there.
+
+        One that is new may name a version that is still to be loaded, as with
+        TensorFlow Serving's --allow_version_labels_for_unavailable_models.
+
+        Args:
+          labels: {label: number} that are wanted.
+
+        Raises:
+          RequestError: a label would move to a version that is not available.
+        """
+        for label, number in labels.items():
+            moves = self.labels.get(label, number) != number
+            if moves and number not in self.available:
+                raise self.unavailable(label, number)
+
+    def unavailable(self, label, number):
+        """The error of a label whose version is not available."""
+        return RequestError(
+            Code.FAILED_PRECONDITION,
+            f"Request to assign label {label} to version {number} of model "
+            f"{self.name}, which is not currently available for inference.",
+        )
 
 
 class Manager:
@@ -317,8 +337,10 @@ class Manager:
           timeout: seconds to wait until every model of it is available.
 
         Raises:
-          RequestError: it cannot be used, and nothing has changed; or a model
-            or a labelled version did not become available, the rest did.
+          RequestError: it cannot be used (a label that would move to a version
+            that is not available included), and nothing has changed; or a
+            model or a version with a new label did not become available, the
+            rest did.
         """
         configs = self._checked(config)
         self._configs = configs
@@ -340,12 +362,7 @@ class Manager:
         for model in models:
             for label, number in configs[model.name].version_labels.items():
                 if model.labels.get(label) != number:
-                    raise RequestError(
-                        Code.FAILED_PRECONDITION,
-                        f"Request to assign label {label} to version {number} "
-                        f"of model {model.name}, which is not currently "
-                        "available for inference.",
-                    )
+                    raise model.unavailable(label, number)
 
     def _checked(self, config):
         """{name: `ModelConfig`} of what a configuration lists."""
@@ -393,6 +410,8 @@ class Manager:
                     f"base_path {model.base_path!r} of model {model.name} is "
                     f"not below {str(self.root)!r}; nothing else is loaded.",
                 )
+            if model.name in self._models:
+                self._models[model.name].check_labels(model.version_labels)
             configs[model.name] = model
         return configs
 

@@ -3,12 +3,14 @@
 GET /                             the page
 GET /page/...                     its files
 GET /page/models                  [{name, versions, card}]
+GET /page/models/NAME/card        the model card, of ?version=NUMBER or LABEL
 GET /page/models/NAME/samples     [file names]
 GET /page/models/NAME/samples/X   an image
 """
 
 import json
 import pathlib
+import re
 
 from starlette.responses import FileResponse
 from starlette.responses import JSONResponse
@@ -21,6 +23,7 @@ from serving.errors import RequestError
 
 PAGE = pathlib.Path(__file__).with_name("page")
 EXTRA = "assets.extra"
+NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 IMAGES = {".png", ".jpg", ".jpeg"}
 
 
@@ -36,6 +39,19 @@ def routes(manager):
 
     def models(request):
         return JSONResponse([_described(manager, n) for n in manager.names()])
+
+    def card(request):
+        version = request.query_params.get("version")
+        number = version is not None and NUMBER.fullmatch(version)
+        spec = {"version": int(version)} if number else {"label": version}
+        try:
+            servable = manager.find(request.path_params["name"], **spec)
+        except RequestError as error:
+            return JSONResponse({"error": error.message}, error.http)
+        found = read_card(servable)
+        if found is None:
+            return JSONResponse({"error": "It has no model card."}, 404)
+        return JSONResponse(found)
 
     def samples(request):
         try:
@@ -64,6 +80,8 @@ def routes(manager):
     return [
         Route("/", index),
         Route("/page/models", models),
+        # Names may have slashes in them.
+        Route("/page/models/{name:path}/card", card),
         Route("/page/models/{name}/samples", samples),
         Route("/page/models/{name}/samples/{file}", sample),
         Mount("/page", StaticFiles(directory=PAGE, check_dir=False, html=True)),
@@ -80,12 +98,26 @@ def _described(manager, name):
         for number, state, error in manager.status(name)
     ]
     try:
-        file = manager.find(name).path / EXTRA / "model_card.json"
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except (RequestError, OSError, ValueError):
-        # A model of another origin has none; it is served all the same.
+        card = read_card(manager.find(name))
+    except RequestError:
         card = None
     return {"name": name, "versions": versions, "card": card}
+
+
+def read_card(servable):
+    """The model card of a version, None where there is none that can be sent.
+
+    A model of another origin has none, or something else of that name; it is
+    served all the same.
+    """
+    file = servable.path / EXTRA / "model_card.json"
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+        # Python reads more than JSON has: NaN, halves of characters.
+        JSONResponse(card)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return card if isinstance(card, dict) else None
 
 
 def _image_names(folder):

@@ -292,6 +292,8 @@ def _model_spec(name, version, label):
     """`(name, arguments of Manager.find)` of what a path names."""
     spec = {}
     if version:
+        # Python refuses to read numbers of thousands of digits.
+        version = version.lstrip("0")[:20] or "0"
         if int(version) > MAX_VERSION:
             raise invalid(f"Failed to convert version: {version} to numeric.")
         spec["version"] = int(version)

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
+import threading
 
 import uvicorn
 from starlette.applications import Starlette
@@ -28,8 +30,11 @@ SWITCH_SECONDS = 0.0005
 # A connection closed at the moment of its next request loses that request;
 # clients and proxies let theirs go before this.
 KEEP_ALIVE_SECONDS = 120
-# Requests that run when the server is told to stop are waited for.
-GRACE_SECONDS = 30
+# Requests that run when the server is told to stop are waited for. What nobody
+# waits for (a run whose request timed out, a version being loaded) may take no
+# longer than this altogether: orchestrators kill after 30 seconds.
+GRACE_SECONDS = 25
+STOP_SECONDS = 29
 
 
 class Uvicorn(uvicorn.Server):
@@ -83,6 +88,20 @@ def serve(flags):
     )
     sys.setswitchinterval(SWITCH_SECONDS)
     asyncio.run(_serve(flags))
+
+
+def _end_at_the_latest():
+    """Ends this process when it has not stopped in time."""
+
+    def end():
+        logger.warning("Ending; something still runs that nobody waits for.")
+        logging.shutdown()
+        # The interpreter would wait for its threads.
+        os._exit(0)
+
+    timer = threading.Timer(STOP_SECONDS, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _listen(host, port):
@@ -156,6 +175,7 @@ async def _serve(flags):
         print(f"gRPC: {flags.host}:{rpc_port}", flush=True)
         await stop.wait()
         logger.info("Stopping; what runs is finished.")
+        _end_at_the_latest()
         web.should_exit = True
         # Until all is finished, of REST too, health checks are answered.
         await asyncio.gather(serving_web, rpc.drain(GRACE_SECONDS))

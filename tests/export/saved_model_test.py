@@ -16,6 +16,8 @@ from PIL import Image
 from tensorflow.core.protobuf import config_pb2
 
 from export import saved_model
+from tfdisent import models
+from tfdisent import testing
 from tfdisent.data import pipeline
 from tfdisent.models.ali import ALI
 from tfdisent.models.autoencoder import Autoencoder
@@ -112,9 +114,7 @@ def exports(tmp_path_factory):
             folder = tmp_path_factory.mktemp(name)
             keras.utils.set_random_seed(3)
             model = MODELS[name](folder)
-            for variable in model.trainable_variables:
-                # Fresh weights may be so small that every image is grey.
-                variable.assign_add(keras.random.normal(variable.shape) / 20)
+            move_weights(model)
             version = saved_model.export_model(model, folder / "models" / name)
             loaded = tf.saved_model.load(str(version))
             # Without the object its variables would be deleted.
@@ -122,6 +122,12 @@ def exports(tmp_path_factory):
         return made[name][:3]
 
     return export
+
+
+def move_weights(model):
+    """Fresh ones may be so small that every image is grey."""
+    for variable in model.trainable_variables:
+        variable.assign_add(keras.random.normal(variable.shape) / 20)
 
 
 def images(shape, count=2, seed=0):
@@ -153,14 +159,38 @@ def assert_close(received, expected):
 @pytest.mark.parametrize("name", MODELS)
 def test_signatures_give_the_models_numbers(exports, name):
     model, _, verbs = exports(name)
+    check_signatures(model, verbs)
+
+
+# Those that are not in MODELS; two that are quick stand for the rest.
+REMAINING = [
+    name
+    if name in ("class_vae", "cascade_infogan")
+    else pytest.param(name, marks=pytest.mark.slow)
+    for name in models.MODELS
+    if name not in MODELS
+]
+
+
+@pytest.mark.parametrize("name", REMAINING)
+def test_every_model_is_exported(tmp_path, name):
+    model = testing.tiny_model(name)
+    move_weights(model)
+    version = saved_model.export_model(model, tmp_path / name)
+    loaded = tf.saved_model.load(str(version))
+    check_signatures(model, loaded.signatures)
+
+
+def check_signatures(model, verbs):
+    """Holds signatures of arrays to the numbers of the model in memory."""
     source, target = (images(model.image_shape, seed=s) for s in (0, 1))
     mix = tf.random.stateless_uniform([2, len(model.units)], [1, 2])
     label, labels = {}, {}
     if model.takes_label:
-        label = {"label": tf.constant([1, 4])}
+        label = {"label": tf.constant([1, 2])}
         labels = {
-            "source_label": tf.constant([1, 4]),
-            "target_label": tf.constant([0, 2]),
+            "source_label": tf.constant([1, 2]),
+            "target_label": tf.constant([0, 1]),
         }
     parts = model.encode(source, **label)
 
@@ -389,6 +419,40 @@ def test_images_that_cannot_be_read_are_refused(exports, data, message):
     _, _, verbs = exports("autoencoder")
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         verbs["encode_bytes"](image_bytes=tf.constant([PHOTO, data]))
+
+
+def test_images_are_bounded_together_before_any_is_decoded():
+    """Headers alone: none of these can be decoded."""
+    largest = claiming_png(4_000, 4_000)
+    most = saved_model.MAX_REQUEST_PIXELS // saved_model.MAX_PIXELS
+
+    @tf.function
+    def read_all(count):
+        return saved_model.read_images(
+            tf.repeat(largest, count), (32, 32, 3), saved_model.MAX_PIXELS
+        )
+
+    refused = tf.errors.InvalidArgumentError
+    with pytest.raises(
+        refused, match="(?s)256000000 pixels together.*272000000"
+    ):
+        read_all(tf.constant(most + 1))
+    # As many as may be are tried.
+    with pytest.raises(refused) as caught:
+        read_all(tf.constant(most))
+    assert "256000000 pixels together" not in str(caught.value)
+
+
+def test_who_allows_larger_images_gets_one_of_them():
+    larger = 2 * saved_model.MAX_REQUEST_PIXELS
+    for count, together in ((1, False), (2, True)):
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            saved_model.read_images(
+                tf.constant([claiming_png(32_000, 16_000)] * count),
+                (32, 32, 3),
+                larger,
+            )
+        assert ("together" in str(caught.value)) == together
 
 
 # ---- what lies beside the signatures --------------------------------------

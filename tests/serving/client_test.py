@@ -144,6 +144,58 @@ def test_versions_and_labels_are_addressed(parts_server):
         assert caught.value.status == status
 
 
+def test_units_are_those_of_the_version(parts_server, monkeypatch):
+    """Columns of `mix` follow the card of the version that is asked."""
+    asked = []
+
+    def answer(transport, path):
+        asked.append(path)
+        return {"units": {"b": [], "a": []}}
+
+    monkeypatch.setattr(client_module._Rest, "_of_ours", answer)
+    address = f"http://127.0.0.1:{parts_server.rest_port}"
+    for version, query in (
+        (None, ""),
+        (1, "?version=1"),
+        ("a b", "?version=a%20b"),
+    ):
+        client = Client(address, "m/n", version)
+        assert client._mix(["a"]) == [0, 1]
+        assert asked.pop() == f"/page/models/m%2Fn/card{query}"
+
+
+def test_a_card_that_is_no_object_is_none(monkeypatch, tmp_path):
+    for card in ([1], 7, None):
+        monkeypatch.setattr(
+            client_module._Rest, "_of_ours", lambda *_, c=card: c
+        )
+        assert Client("http://localhost:1", "m").card == {}
+    file = tmp_path / "card.json"
+    file.write_text("[1]")
+    with pytest.raises(ServingError, match="it is no object"):
+        _ = Client("http://localhost:1", "m", card=str(file)).card
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_values_without_rows(server, protocol):
+    ports = {"http": server.rest_port, "grpc": server.grpc_port}
+    client = Client(f"{protocol}://127.0.0.1:{ports[protocol]}", "zoo")
+    found = client.predict("shapes", x=3.0)
+    assert {name: value.tolist() for name, value in found.items()} == {
+        "row": 3.0,
+        "all": 3.0,
+    }
+    for data in (b"\xff", [b"a", b""], [[b"a"], [b"\xff"]]):
+        given = np.array(data, object)
+        (received,) = client.predict("bytes", data=given).values()
+        np.testing.assert_array_equal(received, given)
+    # As TensorFlow Serving, the server has nothing for it.
+    nothing = client_module.Signature({}, client.signatures["float"].outputs)
+    client.signatures["none"] = nothing
+    with pytest.raises(ServingError):
+        client.predict("none")
+
+
 @pytest.mark.parametrize(
     "call, message",
     [

@@ -244,16 +244,16 @@ class Server:
     Args:
       models: the directory it serves.
       flags: further ones.
+      program: what Python runs.
     """
 
-    def __init__(self, models, *flags):
+    def __init__(self, models, *flags, program=("-m", "serving.run")):
         # A pipe that nobody reads would stop the server when it is full.
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [
                 sys.executable,
-                "-m",
-                "serving.run",
+                *program,
                 f"--models={models}",
                 "--rest_port=0",
                 "--grpc_port=0",
@@ -349,8 +349,8 @@ def start(tmp_path_factory):
     """`start(models, *flags) -> Server`; stopped at the end at the latest."""
     servers = []
 
-    def start(models, *flags):
-        servers.append(Server(models, *flags))
+    def start(models, *flags, **options):
+        servers.append(Server(models, *flags, **options))
         return servers[-1]
 
     yield start

@@ -265,6 +265,58 @@ def test_deadlines(prediction):
     assert caught.value.code() == STATUS.DEADLINE_EXCEEDED
 
 
+def test_every_signature_of_an_export(prediction, exported):
+    """As a stranger would: what is asked for is read in the metadata."""
+    request = get_model_metadata_pb2.GetModelMetadataRequest(
+        metadata_field=["signature_def"]
+    )
+    request.model_spec.name = "tiny"
+    metadata = get_model_metadata_pb2.SignatureDefMap()
+    prediction.GetModelMetadata(request).metadata["signature_def"].Unpack(
+        metadata
+    )
+    _, directory = exported
+    loaded = tf.saved_model.load(str(directory / "1"))
+    asked = set()
+    for name, entry in metadata.signature_def.items():
+        if name.startswith("__"):
+            continue
+        inputs = {
+            key: input_of(info, seed)
+            for seed, (key, info) in enumerate(sorted(entry.inputs.items()))
+        }
+        answer = prediction.Predict(request_of("tiny", name, **inputs))
+        expected = loaded.signatures[name](
+            **{key: tf.constant(value) for key, value in inputs.items()}
+        )
+        assert set(answer.outputs) == set(entry.outputs) == set(expected)
+        for key, tensor in answer.outputs.items():
+            assert tensor.dtype == entry.outputs[key].dtype
+            given, wanted = tf.make_ndarray(tensor), expected[key].numpy()
+            if wanted.dtype == object:
+                given, wanted = map(pixels_of, (given, wanted))
+            np.testing.assert_allclose(given, wanted, atol=1.01 / 255)
+            assert np.std(wanted) > 0
+        asked.add(name)
+    verbs = {"encode", "decode", "swap"}
+    assert asked == {"serving_default", *verbs, *(f"{v}_bytes" for v in verbs)}
+
+
+def input_of(info, seed):
+    """Two rows of what a `TensorInfo` describes; images as PNG data."""
+    draw = np.random.default_rng(seed)
+    if info.dtype == tf.string.as_datatype_enum:
+        noise = draw.integers(0, 256, (2, 32, 32, 1), np.uint8)
+        return np.array([tf.io.encode_png(n).numpy() for n in noise], object)
+    inner = [dim.size for dim in info.tensor_shape.dim[1:]]
+    return draw.random((2, *inner), np.float32)
+
+
+def pixels_of(files):
+    """float `[B, H, W, C]` in [0, 1] of PNG data."""
+    return np.stack([tf.io.decode_png(data) for data in files]) / 255
+
+
 # ---- metadata and status --------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """JSON to arrays and back; the protocol's cases are in rest_test.py."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -118,6 +119,58 @@ def test_of_equal_keys_the_first_counts():
     body = f'{{"x": [{inner}], "x": [{inner}, {inner}]}}'.encode()
     for _ in range(100):
         assert json_tensors.parse(body) == {"x": [{"a": [1, [2]], "c": 5}]}
+
+
+@pytest.mark.parametrize(
+    ("bracket", "most"),
+    [
+        ("{}", json_tensors.MAX_OBJECTS),
+        ("[]", json_tensors.MAX_LISTS),
+    ],
+)
+def test_more_brackets_than_a_request_needs_are_refused(bracket, most):
+    body = '{"inputs": "%s"}'
+    # The outermost object is one of them; in a string none is made.
+    allowed = most - (bracket == "{}")
+    assert json_tensors.parse((body % (bracket * allowed)).encode())
+    with pytest.raises(RequestError, match=f"More than {most} ") as caught:
+        json_tensors.parse((body % (bracket * (allowed + 1))).encode())
+    assert caught.value.http == 400
+
+
+def test_what_a_request_may_have_fits():
+    """1,024 grey images of 64x64 pixels, and as many swaps of two files."""
+    row = "[" + ",".join(["[0]"] * 64) + "]"
+    image = "[" + ",".join([row] * 64) + "]"
+    assert 1024 * image.count("[") < json_tensors.MAX_LISTS
+    swap = '{"source": {"b64": ""}, "target": {"b64": ""}, "mix": [0]}'
+    assert 1024 * swap.count("{") < json_tensors.MAX_OBJECTS
+
+
+@pytest.mark.parametrize(
+    ("item", "most"), [("{}", 32), ('{"b64":"QQ=="}', 20), ("[]", 32)]
+)
+def test_a_body_in_memory(item, most):
+    """Times its own size, at the number of objects that is allowed."""
+    count = json_tensors.MAX_OBJECTS - 1
+    body = f'{{"inputs": [{",".join([item] * count)}]}}'.encode()
+    assert traced(body) < most * len(body)
+
+
+def test_what_is_not_kept_of_equal_keys_is_given_back():
+    count = json_tensors.MAX_OBJECTS - 1
+    body = ("{" + ",".join(['"a": {}'] * count) + "}").encode()
+    assert traced(body) < 3 * len(body)
+
+
+def traced(body):
+    """The most bytes that Python's objects took while it was parsed."""
+    tracemalloc.start()
+    try:
+        json_tensors.parse(body)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 # ---- whatever is sent -----------------------------------------------------

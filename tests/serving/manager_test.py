@@ -314,17 +314,45 @@ def test_labels(add, manager):
     manager.reload(listed(fields + label("stable", 1) + label("canary", 2)))
     assert manager.find("m", label="stable").version == 1
     assert manager.find("m", label="canary").version == 2
-    # Only to what is loaded; meanwhile a label stays where it was.
-    with pytest.raises(RequestError, match="label stable to version 9") as e:
-        manager.reload(listed(fields + label("stable", 9)), timeout=0)
-    assert e.value.code == Code.FAILED_PRECONDITION
-    assert manager.find("m", label="stable").version == 1
+    manager.reload(listed(fields + label("stable", 2)))
+    assert manager.find("m", label="stable").version == 2
     with pytest.raises(RequestError, match="version label: canary") as e:
         manager.find("m", label="canary")
     assert e.value.code == Code.INVALID_ARGUMENT
+    # A new one may name what is still to come.
+    soon = listed(fields + label("stable", 2) + label("next", 9))
+    with pytest.raises(RequestError, match="label next to version 9") as e:
+        manager.reload(soon, timeout=0)
+    assert e.value.code == Code.FAILED_PRECONDITION
     add("m", 9, 4)
     manager.refresh()
-    assert manager.find("m", label="stable").version == 9
+    assert manager.find("m", label="next").version == 9
+
+
+def test_a_label_that_moves_to_what_is_not_loaded_refuses_the_whole_file(
+    add, manager
+):
+    """Even where the same file would have it loaded."""
+    for name in ("m", "other"):
+        add(name, 1, 2)
+    add("m", 2, 3)
+    other = 'name: "other" base_path: "other"'
+
+    def stable(version):
+        return (
+            'name: "m" base_path: "m" model_version_policy '
+            f"{{ specific {{ versions: {version} }} }} "
+            f'version_labels {{ key: "stable" value: {version} }}'
+        )
+
+    manager.reload(listed(stable(1)))
+    with pytest.raises(RequestError, match="label stable to version 2") as e:
+        manager.reload(listed(other, stable(2)))
+    assert e.value.code == Code.FAILED_PRECONDITION
+    manager.refresh()
+    assert manager.find("m", label="stable").version == 1
+    assert [number for number, *_ in manager.status("m")] == [1]
+    assert not manager.knows("other")
 
 
 @pytest.mark.parametrize(
@@ -409,6 +437,7 @@ def test_a_configuration_file_is_read_again_when_it_changes(root, add):
     manager.start()
     try:
         wait_until(lambda: "a" in manager.names())
+        wait_until(lambda: states(manager, "a") == {1: State.AVAILABLE})
         for unusable in ("nonsense {", ""):
             file.write_text(unusable)
             time.sleep(0.1)

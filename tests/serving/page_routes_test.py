@@ -1,8 +1,12 @@
 """What the page asks the server for."""
 
 import json
+import pathlib
+import types
 
 import pytest
+
+from serving import page_routes
 
 
 def test_models(server, exported):
@@ -21,6 +25,47 @@ def test_models(server, exported):
     _, directory = exported
     card = directory / "1" / "assets.extra" / "model_card.json"
     assert found["tiny"]["card"] == json.loads(card.read_text())
+
+
+@pytest.mark.parametrize(
+    ("text", "card"),
+    [
+        ('{"units": {}}', {"units": {}}),
+        ('{"scores": {"mig": NaN}}', None),
+        ('{"scores": {"mig": -Infinity}}', None),
+        ('{"scores": 1e999}', None),
+        ('{"name": "\\ud800"}', None),
+        ("[1]", None),
+        ("7", None),
+        ("{", None),
+        ("[" * 100_000, None),
+        (None, None),
+    ],
+)
+def test_a_card_that_cannot_be_sent_is_none(tmp_path, text, card):
+    file = tmp_path / page_routes.EXTRA / "model_card.json"
+    file.parent.mkdir()
+    if text:
+        file.write_text(text)
+    version = types.SimpleNamespace(path=pathlib.Path(tmp_path))
+    assert page_routes.read_card(version) == card
+
+
+def test_the_card_of_a_version(server, exported):
+    _, directory = exported
+    card = directory / "1" / "assets.extra" / "model_card.json"
+    path = "/page/models/tiny/card"
+    for query in ("", "?version=1"):
+        status, found = server.get(path + query)
+        assert (status, found) == (200, json.loads(card.read_text()))
+    # No card, a name with a slash, no version, no label.
+    assert server.get("/page/models/halves/card?version=stable")[0] == 404
+    assert server.get("/page/models/m%3Ax%2Fy/card")[1]["error"].endswith(
+        "card."
+    )
+    assert server.get(path + "?version=2")[0] == 404
+    assert server.get(path + "?version=nope")[0] == 400
+    assert server.get(path + "?version=" + "9" * 5_000)[0] == 400
 
 
 def test_samples(server, exported):

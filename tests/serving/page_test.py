@@ -8,6 +8,7 @@ import json
 import pathlib
 import re
 import shutil
+import statistics
 import threading
 import time
 
@@ -225,9 +226,16 @@ def test_from_slider_to_picture(page):
             ),
         )
         page.wait(lambda b=before: page.picture != b, "The picture stays")
-        page.wait(lambda: page.find("#time").text, "No time")
+        # The link is set with the time, once the picture is shown.
+        page.wait(
+            lambda: page.find("#save").get_attribute("href") == page.picture,
+            "No time",
+        )
         times.append(int(page.find("#time").text.removesuffix(" ms")))
-    print(f"slider to picture: {sorted(times)} ms")
+    print(
+        f"slider to picture: median {statistics.median(times)} ms of "
+        f"{sorted(times)}"
+    )
     # The fastest says what it costs; the others what the machine was doing.
     assert min(times) < 100
 

@@ -371,6 +371,12 @@ def test_errors_of_operations_are_told_as_they_are(server):
             400,
             "Failed to convert version",
         ),
+        (
+            "GET",
+            f"/v1/models/halves/versions/{'9' * 5_000}",
+            400,
+            "Failed to convert version",
+        ),
     ],
 )
 def test_paths_that_name_nothing(server, method, path, status, message):

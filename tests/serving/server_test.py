@@ -1,6 +1,7 @@
 """The server as a whole: versions that change, clients, faults, the end."""
 
 import base64
+import hashlib
 import http.client
 import io
 import json
@@ -157,7 +158,7 @@ def test_whatever_is_sent_is_answered(server, verb, body):
     assert headers["content-type"] == "application/json"
 
 
-def test_an_independent_client(server):
+def test_an_independent_client(server, exported):
     """ovmsclient, in a process of its own: it has the same messages again."""
     program = """
 import json, sys
@@ -167,11 +168,13 @@ for make, port in zip(
     (ovmsclient.make_grpc_client, ovmsclient.make_http_client), sys.argv[1:]
 ):
     client = make(f"127.0.0.1:{port}")
+    image = np.full([2, 32, 32, 1], .5, np.float32)
     x = np.float32([1, 2])
     found.append([
         client.predict({"x": x}, "halves", model_version=1).tolist(),
         client.get_model_status("halves", model_version=2)[2]["state"],
         str(client.get_model_metadata("halves", model_version=1)),
+        client.predict({"image": image}, "tiny", model_version=1).tolist(),
     ])
 print(json.dumps(found))
 """
@@ -188,7 +191,9 @@ print(json.dumps(found))
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    for values, state, metadata in json.loads(done.stdout):
+    codes = exported[0].encode(np.full([2, 32, 32, 1], 0.5, np.float32))["z"]
+    for values, state, metadata, received in json.loads(done.stdout):
+        np.testing.assert_allclose(received, codes, atol=1e-5)
         assert values == [2.5, 3.0]
         assert state == "AVAILABLE"
         assert "DT_FLOAT" in metadata
@@ -319,6 +324,80 @@ def test_a_stop_finishes_what_runs(hot):
     assert status == 0
     assert "Traceback" not in errors
     assert sorted(p for p in models.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_stop_ends_though_something_runs(start, zoo):
+    """A run that would take minutes, and nobody waits for."""
+    program = (
+        "from serving import run, server;"
+        "server.GRACE_SECONDS, server.STOP_SECONDS = 0.5, 2;"
+        "run.console()"
+    )
+    server = start(zoo.parent, program=("-c", program))
+    server.wait_for("zoo", 1)
+    busy = json.dumps({"signature_name": "loop", "instances": [1e7]})
+    asking = http.client.HTTPConnection("127.0.0.1", server.rest_port)
+    asking.request("POST", "/v1/models/zoo:predict", busy)
+    time.sleep(0.5)
+    begun = time.monotonic()
+    status, errors = server.stop()
+    assert 0.5 < time.monotonic() - begun < 10
+    assert status == 0
+    assert "something still runs" in errors
+    asking.close()
+
+
+def contents(folder):
+    """{path: hash} of the files below a directory."""
+    return {
+        path.relative_to(folder): hashlib.sha256(path.read_bytes()).digest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.slow
+def test_a_killed_server_loses_nothing(start, exported, tmp_path):
+    version = exported[1] / "1"
+    publish(version, tmp_path / "tiny", 1)
+    kept = {
+        pathlib.Path("tiny", number, path): content
+        for path, content in contents(version).items()
+        for number in "12"
+    }
+    server = start(tmp_path)
+    server.wait_for("tiny", 1)
+    request = {"signature_name": "encode_bytes", "instances": [b64(png())]}
+    statuses = []
+
+    def ask():
+        try:
+            while True:
+                statuses.append(server.predict("tiny", request)[0])
+        except (OSError, http.client.HTTPException, ValueError):
+            # The server is gone, maybe in the middle of an answer.
+            pass
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(statuses) < 50:
+        time.sleep(0.01)
+    # It also dies while a version is loaded.
+    publish(version, tmp_path / "tiny", 2)
+    time.sleep(0.3)
+    status, _ = server.stop(signal.SIGKILL)
+    for thread in threads:
+        thread.join()
+    assert status == -signal.SIGKILL
+    assert set(statuses) == {200}
+    assert contents(tmp_path) == kept
+    again = start(tmp_path)
+    again.wait_for("tiny", 2)
+    assert again.predict("tiny", request)[0] == 200
+    assert again.stop()[0] == 0
+    assert contents(tmp_path) == kept
 
 
 @pytest.mark.slow
