@@ -47,10 +47,12 @@ class Split:
     Attributes:
       image_shape: `(height, width, channels)`.
       labels: int32 `[N]` class of every image, or None.
+      factors: int32 `[N, K]` of every image, or None; a grid's are its indices.
     """
 
     image_shape = None
     labels = None
+    factors = None
 
     def __len__(self):
         raise NotImplementedError
@@ -193,6 +195,8 @@ class Subset(Split):
         self.image_shape = split.image_shape
         if split.labels is not None:
             self.labels = split.labels[self.indices]
+        if split.factors is not None:
+            self.factors = split.factors[self.indices]
 
     def __len__(self):
         return len(self.indices)

@@ -174,20 +174,24 @@ def _rendered(name, module, description):
 
 
 def sample_factors(dataset, count, rng):
-    """Uniform random points of the grid.
+    """Factors of random images: points of the grid, or of what there is of it.
 
     Args:
-      dataset: a `Dataset` with a complete grid.
+      dataset: a `Dataset` with factors; of an incomplete grid the training
+        images are drawn from.
       count: int.
       rng: `numpy.random.Generator`.
 
     Returns:
-      int64 `[count, K]`.
+      int `[count, K]`.
 
     Raises:
-      ValueError: no complete grid.
+      ValueError: no factors.
     """
-    sizes = _grid_sizes(dataset)
+    if dataset.grid is None:
+        found = _found(dataset).factors
+        return found[rng.integers(len(found), size=count)]
+    sizes = dataset.factor_sizes
     return rng.integers(0, sizes, (count, len(sizes)))
 
 
@@ -221,43 +225,68 @@ def fixed_factor_batch(dataset, factor, count, rng):
     """Images that share one random value of a factor; the others vary.
 
     Args:
-      dataset: a `Dataset` with a complete grid.
+      dataset: a `Dataset` with factors; of an incomplete grid the training
+        images are drawn from.
       factor: its name or number.
       count: int B.
       rng: `numpy.random.Generator`.
 
     Returns:
-      `(images, factors)`: `[B, H, W, C]` as `Dataset.render`, int64 `[B, K]`.
+      `(images, factors)`: `[B, H, W, C]` as `Dataset.render`, int `[B, K]`.
 
     Raises:
-      ValueError: no complete grid, or no such factor.
+      ValueError: no factors, or no such factor.
     """
-    factors = sample_factors(dataset, count, rng)
     column = _column(dataset, factor)
+    if dataset.grid is None:
+        split = _found(dataset)
+        values = split.factors[:, column]
+        rows = np.flatnonzero(values == rng.choice(np.unique(values)))
+        rows = rng.choice(rows, count)
+        return split.take(rows)["image"], split.factors[rows]
+    factors = sample_factors(dataset, count, rng)
     factors[:, column] = rng.integers(dataset.factor_sizes[column])
     return dataset.render(indices_of(dataset, factors)), factors
 
 
 def traversal(dataset, index, factor):
-    """Every value of one factor, the others as at one grid point.
+    """Every value of one factor, the others as in one image.
 
     Args:
-      dataset: a `Dataset` with a complete grid.
-      index: row-major grid index, int.
+      dataset: a `Dataset` with factors.
+      index: row-major grid index, int; of an incomplete grid the number of a
+        training image.
       factor: its name or number.
 
     Returns:
-      `[n, H, W, C]` as `Dataset.render`, n the factor's size.
+      `[n, H, W, C]` as `Dataset.render`, n the factor's size; of an incomplete
+      grid the first training image of each value that there is.
 
     Raises:
-      ValueError: no complete grid, no such factor, or an index outside.
+      ValueError: no factors, no such factor, or an index outside.
     """
-    point = factors_of(dataset, index)
     column = _column(dataset, factor)
+    if dataset.grid is None:
+        split = _found(dataset)
+        if not 0 <= index < len(split):
+            raise ValueError(
+                f"index must lie in [0, {len(split)}). Received {index}."
+            )
+        others = np.delete(split.factors, column, axis=1)
+        rows = np.flatnonzero((others == others[index]).all(axis=1))
+        _, first = np.unique(split.factors[rows, column], return_index=True)
+        return split.take(rows[first])["image"]
+    point = factors_of(dataset, index)
     size = dataset.factor_sizes[column]
     factors = np.tile(point, (size, 1))
     factors[:, column] = np.arange(size)
     return dataset.render(indices_of(dataset, factors))
+
+
+def _found(dataset):
+    """The training images of an incomplete grid, which have their factors."""
+    _column(dataset, 0)
+    return dataset.splits["train"]
 
 
 def _grid_sizes(dataset):
@@ -272,6 +301,11 @@ def _grid_sizes(dataset):
 
 def _column(dataset, factor):
     """A factor's column, from its name or number."""
+    if not dataset.factor_names:
+        raise ValueError(
+            f"dataset must have known factors. Received {dataset.name!r}, "
+            "which has none."
+        )
     names, count = dataset.factor_names, len(dataset.factor_names)
     if factor in names:
         return names.index(factor)

@@ -117,20 +117,49 @@ def test_unknown_factor(toy, factor):
         factors.fixed_factor_batch(toy, factor, 2, RNG)
 
 
-def test_without_a_complete_grid_there_are_no_points(toy):
-    # As smallnorb and arrays of users: sizes are known, some points are not.
-    part = dataclasses.replace(toy, grid=None)
+@pytest.fixture
+def part(toy):
+    """Half of the toy's grid, as smallnorb and arrays of users are."""
+    batch = toy.grid.take(np.arange(0, 24, 2))
+    split = data.ArraySplit(batch["image"], factors=batch["factors"])
+    splits = {"train": split.subset(np.arange(12))}
+    return dataclasses.replace(toy, grid=None, splits=splits)
+
+
+def test_of_an_incomplete_grid_only_what_there_is_is_drawn(part):
+    rng = np.random.default_rng(0)
+    drawn = factors.sample_factors(part, 500, rng)
+    indices = np.ravel_multi_index(tuple(drawn.T), part.factor_sizes)
+    assert set(indices.tolist()) == set(range(0, 24, 2))
+    values = set()
+    for _ in range(50):
+        images, drawn = factors.fixed_factor_batch(part, "b", 60, rng)
+        indices = np.ravel_multi_index(tuple(drawn.T), part.factor_sizes)
+        np.testing.assert_array_equal(images.ravel(), indices)
+        assert [len(set(column)) for column in drawn.T] == [2, 1, 2]
+        values.add(int(drawn[0, 1]))
+    assert values == {0, 1, 2}
+    # Of row 8, grid point 16, the odd neighbours are missing.
+    assert factors.traversal(part, 8, "c").ravel().tolist() == [16, 18]
+    with pytest.raises(ValueError, match=r"index .* \[0, 12\). Received 12"):
+        factors.traversal(part, 12, "c")
+
+
+def test_without_a_complete_grid_there_are_no_points(toy, part):
+    for call in (
+        lambda d: factors.indices_of(d, [0, 0, 0]),
+        lambda d: factors.factors_of(d, 0),
+    ):
+        with pytest.raises(ValueError, match="complete grid.*Received"):
+            call(part)
     unknown = data.Dataset("unknown", toy.splits)
-    for dataset in (part, unknown):
-        for call in (
-            lambda d: factors.sample_factors(d, 2, RNG),
-            lambda d: factors.fixed_factor_batch(d, 0, 2, RNG),
-            lambda d: factors.traversal(d, 0, 0),
-            lambda d: factors.indices_of(d, [0, 0, 0]),
-            lambda d: factors.factors_of(d, 0),
-        ):
-            with pytest.raises(ValueError, match="complete grid.*Received"):
-                call(dataset)
+    for call in (
+        lambda d: factors.sample_factors(d, 2, RNG),
+        lambda d: factors.fixed_factor_batch(d, 0, 2, RNG),
+        lambda d: factors.traversal(d, 0, 0),
+    ):
+        with pytest.raises(ValueError, match="known factors.*'unknown'"):
+            call(unknown)
 
 
 def test_positions_on_grid():
