@@ -208,16 +208,8 @@ def test_image_sides_are_checked():
 # ---- every model ------------------------------------------------------------
 
 
-@pytest.fixture
-def eager():
-    """Runs what follows without tracing, which costs more than tiny steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 @pytest.mark.parametrize("name", MODELS)
-def test_fit_takes_arrays_and_a_smaller_last_batch(name, narrow_ali, eager):
+def test_fit_takes_arrays_and_a_smaller_last_batch(name, narrow_ali):
     model = make(name)
     model.compile()
     data = testing.random_batch(model, 5)
