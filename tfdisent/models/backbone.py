@@ -35,7 +35,7 @@ class SavedModelBackbone:
             )
         self.path = str(path)
         self.value_range = tuple(float(v) for v in value_range)
-        self.loaded = tf.saved_model.load(str(path))
+        self.loaded = self._load()
         for name in ("encode", "decode"):
             if name not in self.loaded.signatures:
                 present = ", ".join(sorted(self.loaded.signatures)) or "none"
@@ -49,6 +49,16 @@ class SavedModelBackbone:
         self.parts = self._code_parts()
         self.output_key = self._image_output()
 
+    def _load(self):
+        try:
+            return tf.saved_model.load(self.path)
+        # What TensorFlow raises for files that are cut short or missing.
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            raise InputError(
+                f"Backbone {self.path!r} cannot be loaded: {reason}"
+            ) from error
+
     def _image_input(self):
         inputs = self._encode.structured_input_signature[1]
         if len(inputs) != 1:
@@ -58,15 +68,13 @@ class SavedModelBackbone:
             )
         ((key, spec),) = inputs.items()
         shape = spec.shape
-        if (
-            shape.rank != 4
-            or None in shape.as_list()[1:]
-            or not spec.dtype.is_floating
-        ):
+        # The number of images is free, their size is known.
+        free = [n is None for n in shape.as_list()] if shape.rank else []
+        if free != [True, False, False, False] or not spec.dtype.is_floating:
             raise InputError(
-                f"Backbone {self.path!r}: encode must take float images "
-                f"[B, H, W, C] of a known size, it takes {spec.dtype.name} "
-                f"{shape}."
+                f"Backbone {self.path!r}: encode must take any number of "
+                "float images [None, H, W, C] of a known size, it takes "
+                f"{spec.dtype.name} {shape}."
             )
         return key, tuple(shape.as_list()[1:])
 
@@ -81,13 +89,17 @@ class SavedModelBackbone:
             )
         parts = {}
         for name, spec in sorted(outputs.items()):
-            if spec.shape.rank != 2 or spec.shape[-1] is None:
+            known = spec.shape.rank == 2 and spec.shape[-1] is not None
+            if not (known and spec.dtype.is_floating):
                 raise InputError(
-                    f"Backbone {self.path!r}: part {name!r} must be numbers "
-                    f"[B, n], it is {spec.shape}."
+                    f"Backbone {self.path!r}: part {name!r} must be float "
+                    f"numbers [B, n], it is {spec.dtype.name} {spec.shape}."
                 )
             taken = decode_inputs[name].shape
-            if not taken[1:].is_compatible_with(spec.shape[1:]):
+            any_number = taken.rank is None or taken[0] is None
+            if not (
+                any_number and taken[1:].is_compatible_with(spec.shape[1:])
+            ):
                 raise InputError(
                     f"Backbone {self.path!r}: encode gives part {name!r} as "
                     f"{spec.shape}, decode takes {taken}."
@@ -115,13 +127,13 @@ class SavedModelBackbone:
         """Images in [0, 1] `[B, H, W, C]` to {part: `[B, n]`}."""
         low, high = self.value_range
         image = low + (high - low) * tf.cast(image, tf.float32)
-        outputs = self._encode(**{self.image_key: image})
+        outputs = _call(self._encode, {self.image_key: image})
         return {name: outputs[name] for name in self.parts}
 
     def decode(self, **parts):
         """{part: `[B, n]`} to images in [0, 1] `[B, H, W, C]`."""
         low, high = self.value_range
-        image = self._decode(**parts)[self.output_key]
+        image = _call(self._decode, parts)[self.output_key]
         return tf.clip_by_value((image - low) / (high - low), 0.0, 1.0)
 
     def get_config(self):
@@ -131,3 +143,10 @@ class SavedModelBackbone:
             "SavedModel is a program that only its path could name; use "
             "`python -m export.run`, or keep the run directory."
         )
+
+
+def _call(signature, values):
+    """A signature's outputs as float32, whatever precision it works in."""
+    specs = signature.structured_input_signature[1]
+    given = {n: tf.cast(v, specs[n].dtype) for n, v in values.items()}
+    return {n: tf.cast(v, tf.float32) for n, v in signature(**given).items()}

@@ -87,6 +87,39 @@ def test_fden_trains_on_it_and_leaves_it_alone(foreign):
         model.get_config()
 
 
+def test_other_precisions_are_converted(tmp_path):
+    def encode(image):
+        return {"z": tf.reshape(image, [-1, 64])}
+
+    def decode(z):
+        pixels = tf.reshape(255 * z, [-1, 8, 8, 1])
+        return {"image": tf.cast(tf.round(pixels), tf.uint8)}
+
+    double = tf.TensorSpec([None, 8, 8, 1], tf.float64, name="image")
+    codes = tf.TensorSpec([None, 64], tf.float64, name="z")
+    save(tmp_path, encode=(encode, double), decode=(decode, codes))
+    backbone = SavedModelBackbone(tmp_path)
+    images = testing.random_images((8, 8, 1))
+    parts = backbone.encode(images)
+    assert parts["z"].dtype == tf.float32
+    # Its pixels come as 0 to 255 and are held to the range that was named.
+    np.testing.assert_array_equal(backbone.decode(**parts), 1.0)
+    backbone = SavedModelBackbone(tmp_path, value_range=(0, 255))
+    parts = {"z": backbone.encode(images)["z"] / 255}
+    np.testing.assert_allclose(backbone.decode(**parts), images, atol=3e-3)
+
+
+@pytest.mark.parametrize("lost", ["saved_model.pb", "variables"])
+def test_a_damaged_saved_model_is_named(tmp_path, lost):
+    save(tmp_path)
+    for path in (tmp_path / lost, *(tmp_path / lost).glob("*")):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="cannot be loaded") as error:
+        SavedModelBackbone(tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def second_image():
     return (
         lambda image, label: {"z": tf.reshape(image, [-1, 64])},
@@ -123,7 +156,7 @@ def to_pixels(side):
                     tf.TensorSpec([None, 8, 8], tf.float32, name="z"),
                 ),
             },
-            r"part 'z' must be numbers \[B, n\], it is \(None, 8, 8\)",
+            r"float numbers \[B, n\], it is float32 \(None, 8, 8\)",
         ),
         (
             {"decode": to_pixels(8)},
@@ -146,7 +179,26 @@ def to_pixels(side):
                     tf.TensorSpec([None, None, None, 1], name="image"),
                 )
             },
-            r"float images \[B, H, W, C\] of a known size",
+            r"float images \[None, H, W, C\] of a known size",
+        ),
+        (
+            {
+                "encode": (
+                    lambda image: {"z": tf.reshape(image, [-1, 64])},
+                    tf.TensorSpec([1, 8, 8, 1], name="image"),
+                )
+            },
+            r"any number of float images .* it takes float32 \(1, 8, 8, 1\)",
+        ),
+        (
+            {
+                "decode": (
+                    lambda a, b: to_pixels(8)[0](a),
+                    tf.TensorSpec([1, 54], name="a"),
+                    tf.TensorSpec([1, 10], name="b"),
+                )
+            },
+            r"as \(None, 54\), decode takes \(1, 54\)",
         ),
         (
             {
