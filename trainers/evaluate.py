@@ -17,7 +17,6 @@ SavedModel or an .npz (`factors` [N, K], `codes` [N, D], optional `stddevs`,
 
 import dataclasses
 import io
-import json
 import pathlib
 
 import numpy as np
@@ -578,17 +577,14 @@ def add_metrics(run, values, name="metrics.json"):
     """
     from trainers import rundir
 
-    path = pathlib.Path(run) / name
-    stored = {}
-    if path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = rundir.read_scores(run, name, undefined=np.nan)
     if "disentanglement" in values and stored.get("step") == values.get("step"):
         values = values | {
             "disentanglement": _joined(
                 stored.get("disentanglement"), values["disentanglement"]
             )
         }
-    rundir.write_json(path, stored | values)
+    rundir.write_json(pathlib.Path(run) / name, stored | values)
 
 
 def _joined(old, new):

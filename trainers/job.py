@@ -1,14 +1,13 @@
 """A whole job: backbone where one is needed, training, pictures, scores."""
 
-import contextlib
 import dataclasses
-import json
 import pathlib
 
 import keras
 import numpy as np
 
 from tfdisent import models
+from tfdisent.data import pipeline
 from tfdisent.errors import InputError
 from trainers import callbacks
 from trainers import config as configuration
@@ -93,11 +92,10 @@ def finished(config, workdir):
     Raises:
       InputError: it belongs to a run of another configuration.
     """
-    try:
-        stored = json.loads((workdir / "metrics.json").read_text())
-        before, _ = rundir.read_config(workdir)
-    except (FileNotFoundError, json.JSONDecodeError):
+    stored = rundir.read_scores(workdir)
+    if not stored:
         return False
+    before, _ = rundir.read_config(workdir)
     rundir.agreed(workdir, train.counted_as(config, before))
     return _complete(stored) and stored["step"] >= config.steps
 
@@ -167,7 +165,9 @@ def plug_backbone(config, workdir, dataset, strategy, named):
     rundir.agreed(workdir, config)
     if named is not None:
         # Read before it is copied: what cannot be used is not kept.
-        rundir.load_backbone(named, config.backbone_range)
+        found = rundir.load_backbone(named, config.backbone_range)
+        example = few_shot_images.take([0])["image"]
+        pipeline.fit_images(example, found.image_shape)
         rundir.copy_backbone(named, own)
         known = [rundir.backbone_identity(path) for path in (named, own)]
         if known[0] != known[1]:
@@ -190,7 +190,17 @@ def plug_backbone(config, workdir, dataset, strategy, named):
 
 
 def backbone_configuration(config):
-    """The configuration of the backbone that a run trains for itself."""
+    """The configuration of the backbone that a run trains for itself.
+
+    Raises:
+      InputError: no such model, or one that needs more than images.
+    """
+    model_class = models.get(config.backbone_model)
+    if model_class.needs or model_class.takes_label:
+        raise InputError(
+            f"backbone_model={config.backbone_model}: FDEN needs a model of "
+            "images alone, which encodes them to plain numbers and decodes."
+        )
     chosen = configuration.build(
         config.backbone_model,
         config.dataset,
@@ -240,9 +250,7 @@ def small(dataset):
 def finish(model, config, dataset, workdir, seconds, quick=False):
     """Scores and pictures of a trained model, and the words to print."""
     step = int(model.step.numpy())
-    stored = {}
-    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-        stored = json.loads((workdir / "metrics.json").read_text())
+    stored = rundir.read_scores(workdir, undefined=np.nan)
     if not _complete(stored) or stored["step"] != step:
         for _, draw in drawing(model, config, dataset, workdir):
             draw(step)

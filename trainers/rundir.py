@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 
@@ -64,22 +65,29 @@ def versions():
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
-def read_scores(run):
-    """What metrics.json of a run says, with null for NaN; {} without one.
+def read_scores(run, name="metrics.json", undefined=None):
+    """What metrics.json of a run says; {} without one.
+
+    Args:
+      run: the run directory.
+      name: of the file.
+      undefined: what stands for NaN, which a score may be but JSON may not.
 
     Raises:
       InputError: the file is damaged.
     """
-    path = pathlib.Path(run) / "metrics.json"
+    path = pathlib.Path(run) / name
     if not path.exists():
         return {}
     try:
-        # A score may be undefined, but NaN is no JSON.
         return json.loads(
-            path.read_text(encoding="utf-8"), parse_constant=lambda _: None
+            path.read_text(encoding="utf-8"),
+            parse_constant=lambda _: undefined,
         )
     except ValueError as error:
-        raise InputError(f"{str(path)!r} is damaged: {error}.") from error
+        raise InputError(
+            f"{str(path)!r} is damaged ({error}); remove it to score again."
+        ) from error
 
 
 def read_config(run):
@@ -93,11 +101,13 @@ def read_config(run):
         stored = json.loads(path.read_text(encoding="utf-8"))
         config = configuration.from_dict(stored["config"])
         return config, tuple(stored["image_shape"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{str(run)!r} is no run directory (it has no config.json)."
         ) from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{str(path)!r} is damaged: {error!r}.") from error
 
 
@@ -224,9 +234,9 @@ class Checkpoints:
           InputError: there are checkpoints, but none can be read.
         """
         self._remove_unfinished()
-        if not self.manager.checkpoints:
+        if not written(self.manager.directory):
             return False
-        if not restore_newest(self.checkpoint, self.manager, report):
+        if not restore_newest(self.checkpoint, self.manager.directory, report):
             raise InputError(
                 f"No checkpoint in {self.manager.directory} can be read. "
                 "Remove the directory to start again."
@@ -249,24 +259,48 @@ def weights(model):
 
 
 def manager(checkpoint, directory):
-    """The manager of a run's `checkpoints/`, which keeps the newest few."""
+    """The manager of a run's `checkpoints/`, which keeps the newest few.
+
+    TensorFlow's list of them, a file of its own, is written anew from what is
+    there: one that was damaged or lost would start the run again.
+    """
+    paths = [pathlib.Path(path) for path in written(directory)]
+    if paths:
+        lines = [f'model_checkpoint_path: "{paths[0].name}"']
+        for path in paths[::-1]:
+            when = path.with_suffix(".index").stat().st_mtime
+            lines += [
+                f'all_model_checkpoint_paths: "{path.name}"',
+                f"all_model_checkpoint_timestamps: {when}",
+            ]
+        write_atomically(paths[0].parent / "checkpoint", "\n".join(lines))
     return tf.train.CheckpointManager(
         checkpoint, str(directory), max_to_keep=KEPT_CHECKPOINTS
     )
 
 
-def restore_newest(checkpoint, kept, report):
+def written(directory):
+    """Paths of the checkpoints in a directory, the newest first."""
+    numbers = (
+        re.fullmatch(r"ckpt-(\d+)\.index", path.name)
+        for path in pathlib.Path(directory).glob("ckpt-*.index")
+    )
+    newest = sorted((int(n[1]) for n in numbers if n), reverse=True)
+    return [str(pathlib.Path(directory) / f"ckpt-{n}") for n in newest]
+
+
+def restore_newest(checkpoint, directory, report):
     """Restores the newest readable checkpoint.
 
     Args:
       checkpoint: what to restore.
-      kept: its `tf.train.CheckpointManager`.
+      directory: where they are.
       report: called with a line for every damaged one.
 
     Returns:
       Whether one could be read.
     """
-    for path in reversed(kept.checkpoints):
+    for path in written(directory):
         try:
             status = checkpoint.restore(path)
             status.assert_existing_objects_matched().expect_partial()
@@ -320,12 +354,11 @@ def load_model(run, report=print):
     run = pathlib.Path(run)
     config, image_shape = read_config(run)
     backbone = None
-    if (run / "backbone").exists():
+    if "backbone" in models.get(config.model).needs:
         backbone = load_backbone(run / "backbone", config.backbone_range)
     model = build_model(config, image_shape, backbone)
     checkpoint = tf.train.Checkpoint(weights=weights(model))
-    kept = manager(checkpoint, run / "checkpoints")
-    if not restore_newest(checkpoint, kept, report):
+    if not restore_newest(checkpoint, run / "checkpoints", report):
         raise InputError(f"{str(run)!r} has no readable checkpoint yet.")
     return model
 
@@ -349,6 +382,11 @@ def load_backbone(path, value_range=(0.0, 1.0)):
             "nor a SavedModel (saved_model.pb)."
         )
     backbone = load_model(path)
+    if not hasattr(backbone, "parts"):
+        raise InputError(
+            f"Backbone {str(path)!r}: FDEN needs a model that decodes; this "
+            f"is a {type(backbone).__name__}."
+        )
     unusable = [n for n, shape in backbone.parts.items() if len(shape) != 1]
     if backbone.takes_label or unusable:
         raise InputError(

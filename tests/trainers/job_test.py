@@ -167,6 +167,35 @@ def test_an_unusable_backbone_leaves_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_backbone_of_other_images_is_not_kept(tmp_path):
+    """Kept, it would stand in the way of the right one."""
+    foreign = Foreign()
+    tf.saved_model.save(
+        foreign,
+        str(tmp_path / "foreign"),
+        {"encode": foreign.encode, "decode": foreign.decode},
+    )
+    images = np.zeros((40, 8, 8, 3), np.uint8)
+    np.savez(
+        tmp_path / "colour.npz",
+        images=images,
+        labels=np.repeat(np.arange(8), 5),
+    )
+    dataset = data.load(f"npz:{tmp_path / 'colour.npz'}")
+    config = dataclasses.replace(quick_fden(), ways=2)
+    with pytest.raises(InputError, match="1 channels, received .*8, 8, 3"):
+        plugged(config, tmp_path / "run", dataset, tmp_path / "foreign")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["fden", "class_vae", "hdn"])
+def test_models_that_cannot_be_a_backbone_do_not_train(tmp_path, name):
+    config = dataclasses.replace(quick_fden(), backbone_model=name)
+    with pytest.raises(InputError, match=f"backbone_model={name}: FDEN needs"):
+        plugged(config, tmp_path / "run", data.load("digits"), None)
+    assert not (tmp_path / "run").exists()
+
+
 def plugged(config, workdir, dataset, named):
     strategy = tf.distribute.get_strategy()
     return job.plug_backbone(config, workdir, dataset, strategy, named)
@@ -328,6 +357,12 @@ def test_a_run_is_finished_when_it_was_scored_at_its_last_step(tmp_path):
         tmp_path / "metrics.json", scores | {"training_seconds": 1.0}
     )
     assert job.finished(config, tmp_path)
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(InputError, match="metrics.json.*remove it to score"):
+        job.finished(config, tmp_path)
+    rundir.write_json(
+        tmp_path / "metrics.json", scores | {"training_seconds": 1.0}
+    )
     longer = dataclasses.replace(config, steps=20)
     assert not job.finished(longer, tmp_path)
     other = dataclasses.replace(config, hidden=3)

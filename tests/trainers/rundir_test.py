@@ -64,8 +64,53 @@ def test_directories_that_are_no_runs(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="is damaged"):
         rundir.read_config(tmp_path)
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="is damaged"):
+        rundir.read_config(tmp_path)
+    with pytest.raises(InputError, match="no run directory"):
+        rundir.read_config(tmp_path / "config.json")
     with pytest.raises(InputError, match="neither a run directory"):
         rundir.load_backbone(tmp_path / "missing")
+
+
+def test_runs_that_cannot_be_plugged_in_or_lost_their_backbone(tmp_path):
+    rival = "tfdisent.models.few_shot:PrototypicalNetwork"
+    config = configuration.build(rival, "digits", settings=["filters=4"])
+    rundir.claim(tmp_path / "rival", config, (32, 32, 1))
+    model = rundir.build_model(config, (32, 32, 1))
+    model.compile()
+    rundir.Checkpoints(model, tmp_path / "rival" / "checkpoints").save()
+    with pytest.raises(InputError, match="this is a PrototypicalNetwork"):
+        rundir.load_backbone(tmp_path / "rival")
+    config = configuration.build("fden", "digits")
+    rundir.claim(tmp_path / "fden", config, (32, 32, 1))
+    with pytest.raises(InputError, match="fden/backbone' is neither"):
+        rundir.load_model(tmp_path / "fden")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage {", b'model_checkpoint_path: "ckpt-9"', None]
+)
+def test_checkpoints_are_found_without_tensorflows_list(tmp_path, content):
+    """A run would start again, over what it had."""
+    model = testing.tiny_model("autoencoder")
+    model.compile()
+    checkpoints = rundir.Checkpoints(model, tmp_path)
+    for step in (2, 10):
+        model.step.assign(step)
+        checkpoints.save()
+    (tmp_path / "checkpoint").unlink()
+    if content is not None:
+        (tmp_path / "checkpoint").write_bytes(content)
+    model.step.assign(0)
+    again = rundir.Checkpoints(model, tmp_path)
+    assert again.restore()
+    assert int(model.step.numpy()) == 10
+    # The list is whole again: the oldest goes when a third one comes.
+    model.step.assign(11)
+    again.save()
+    names = [path.name for path in sorted(tmp_path.glob("*.index"))]
+    assert names == ["ckpt-10.index", "ckpt-11.index"]
 
 
 def test_a_backbone_is_copied_once_and_whole(tmp_path):
