@@ -299,8 +299,12 @@ def fit(
             done = int(run(iterator, tf.constant(count, tf.int64)))
         step += done
         scalars = {n: float(t.result()) for n, t in model.trackers.items()}
-        if not np.all(np.isfinite(list(scalars.values()))):
-            bad = [n for n, v in scalars.items() if not np.isfinite(v)]
+        saves = step % config.checkpoint_every == 0 or step == config.steps
+        bad = [n for n, v in scalars.items() if not np.isfinite(v)]
+        if not bad and saves and not finite_weights(model):
+            # A loss shows it one step later only.
+            bad = ["weights"]
+        if bad:
             kept = checkpoints.manager.latest_checkpoint
             raise InputError(
                 f"{', '.join(bad)} became NaN or infinite at step {step}. The "
@@ -318,7 +322,7 @@ def fit(
         now = time.perf_counter()
         checkpoints.seconds.assign_add(now - started)
         started = now
-        if step % config.checkpoint_every == 0 or step == config.steps:
+        if saves:
             checkpoints.save()
         for period, event in events:
             if chief and period and step % period == 0:
@@ -327,6 +331,11 @@ def fit(
         started = time.perf_counter()
     logs.flush()
     return float(checkpoints.seconds.numpy())
+
+
+def finite_weights(model):
+    """Whether every weight of a model is a finite number."""
+    return all(np.all(np.isfinite(v.numpy())) for v in model.variables)
 
 
 def peak_memory():

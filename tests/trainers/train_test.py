@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfdisent import InputError
 from tfdisent import data
+from tfdisent.models.autoencoder import Autoencoder
 from trainers import config as configuration
 from trainers import rundir
 from trainers import train
@@ -255,6 +256,25 @@ def test_a_loss_that_becomes_nan_names_its_step(tmp_path, digits):
     kept = rundir.load_model(tmp_path)
     assert int(kept.step) == 2
     assert np.all(np.isfinite(kept.variables[1].numpy()))
+
+
+def test_weights_that_are_not_numbers_are_not_kept(
+    tmp_path, digits, monkeypatch
+):
+    """The loss of a step is of the weights before it."""
+    plain = Autoencoder.update
+
+    def update(self, batch):
+        scalars = plain(self, batch)
+        kernel = self.trainable_variables[0]
+        last = tf.equal(self.step.value, 3)
+        kernel.assign(tf.where(last, np.inf, kernel.value))
+        return scalars
+
+    monkeypatch.setattr(Autoencoder, "update", update)
+    with pytest.raises(InputError, match="weights became .* step 4.*ckpt-2"):
+        fit_tiny(tiny(6), tmp_path, digits)
+    assert int(rundir.load_model(tmp_path).step) == 2
 
 
 def test_models_are_built_at_a_size_they_take():
