@@ -14,6 +14,18 @@ from tfdisent.errors import InputError
 USAGE_STATUS = 2
 DISK_STATUS = 1
 DISK_IS_FULL = os.strerror(errno.ENOSPC)
+# What is wrong with a path that the user named, or with who may use it.
+PATH_ERRORS = frozenset(
+    {
+        errno.EACCES,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
 HELP = frozenset({"--help", "-help", "-h"})
 
 
@@ -37,11 +49,11 @@ class Definitions:
 def run(main, define_flags, help_text=None, arguments=False, argv=None):
     """Parses the command line, calls `main` and exits with its status.
 
-    A bad flag and an `InputError` end with one line on stderr and exit status
+    A bad flag, an `InputError` and a path that cannot be used (a file in place
+    of a directory, no permission) end with one line on stderr and exit status
     2, a full disk with one line and status 1; everything else that goes wrong
-    keeps its traceback. Import TensorFlow
-    inside `main`, behind the cheap checks: then a wrong flag is answered at
-    once.
+    keeps its traceback. Import TensorFlow inside `main`, behind the cheap
+    checks: then a wrong flag is answered at once.
 
         def define_flags(flags):
             flags.DEFINE_string("run", None, "Run directory.")
@@ -83,6 +95,10 @@ def run(main, define_flags, help_text=None, arguments=False, argv=None):
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(USAGE_STATUS)
     except Exception as error:
+        path = getattr(error, "filename", None)
+        if path and getattr(error, "errno", None) in PATH_ERRORS:
+            print(f"{path}: {error.strerror}.", file=sys.stderr)
+            sys.exit(USAGE_STATUS)
         # TensorFlow has an exception of its own for it, with these words.
         if DISK_IS_FULL not in str(error):
             raise

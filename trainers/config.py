@@ -7,6 +7,7 @@ constructor. A test keeps the latter equal to the constructor's arguments.
 import dataclasses
 import difflib
 import inspect
+import math
 import typing
 
 from tfdisent import models
@@ -507,7 +508,7 @@ def parse(kind, text, key):
             number = float(text)
             if kind is int and number == int(number):
                 return int(number)
-            if kind is float:
+            if kind is float and math.isfinite(number):
                 return number
         except (ValueError, OverflowError):
             pass

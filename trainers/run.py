@@ -159,8 +159,9 @@ def main(flags):
             precision=flags.precision,
         )
         if flags.quick:
+            # A number of steps that was asked for stands.
             config = dataclasses.replace(
-                config, **QUICK, steps=config.quick_steps
+                config, **QUICK, steps=flags.steps or config.quick_steps
             )
         workdir = default_workdir(config, varied, flags.workdir or "runs")
         planned[workdir] = config

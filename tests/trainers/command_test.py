@@ -86,6 +86,32 @@ def test_a_full_disk_ends_in_one_line(capsys, error):
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file: (file / "config.json").write_text("{}"),
+        lambda file: file.mkdir(parents=True, exist_ok=True),
+        lambda file: file.parent.write_text("{}"),
+        lambda file: (file.parent / ("x" * 300)).write_text("{}"),
+    ],
+)
+def test_a_path_that_cannot_be_used_ends_in_one_line(capsys, tmp_path, write):
+    file = tmp_path / "file"
+    file.write_text("no directory")
+    assert ended(lambda flags: write(file)) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(str(tmp_path))
+    assert printed.count("\n") == 1
+
+
+def test_a_file_that_should_be_there_is_a_defect(tmp_path):
+    def main(flags):
+        (tmp_path / "none").read_text()
+
+    with pytest.raises(FileNotFoundError):
+        command.run(main, define_flags, argv=["command"])
+
+
 def test_defects_keep_their_traceback():
     def main(flags):
         raise ValueError("ours")

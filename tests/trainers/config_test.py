@@ -70,6 +70,7 @@ def test_later_wins():
         (["gamma=x"], "expected float"),
         (["steps=1.5"], "expected int"),
         (["steps=inf"], "expected int"),
+        (["beta=nan"], "beta=nan: expected float"),
         (["grey=perhaps"], "expected bool"),
         (["gamma"], "expected key=value"),
         (["model=ali"], "no field 'model'"),

@@ -214,6 +214,17 @@ def flags(**values):
     return types.SimpleNamespace(**defaults | values)
 
 
+def test_quick_stops_where_it_is_told_to(tmp_path, monkeypatch):
+    from trainers import job
+
+    asked = []
+    monkeypatch.setattr(job, "run", lambda config, **_: asked.append(config))
+    run.main(flags())
+    run.main(flags(steps=3))
+    assert [config.steps for config in asked] == [20, 3]
+    assert {config.judge_steps for config in asked} == {0}
+
+
 def weights(workdir):
     return [v.numpy() for v in rundir.load_model(workdir).trainable_variables]
 
