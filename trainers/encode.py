@@ -6,8 +6,8 @@
 The output holds one array a part, `name` (file names, or row numbers) and
 `label` (class of every image, -1 where unknown; a part of this name is the
 same, one-hot, and left out). Images stream through, and
-so do codes, into one growing file an array: a folder of a million images
-takes no more memory than one of a thousand.
+so do codes, into one growing file an array: of a folder, only the names of its
+images are held in memory.
 """
 
 import os
@@ -39,6 +39,8 @@ class NpzWriter:
         self.files, self.rows, self.layout = {}, {}, {}
 
     def __enter__(self):
+        if self.path.is_dir():
+            raise InputError(f"--output={self.path} is a folder; name a file.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.folder = tempfile.TemporaryDirectory(
             dir=self.path.parent, prefix=".encode-"
@@ -175,6 +177,7 @@ def open_source(source, image_shape):
     """
     from tfdisent.data import arrays
     from tfdisent.data.folder import FileSplit
+    from tfdisent.data.folder import class_folders
     from tfdisent.data.folder import find_images
 
     source = pathlib.Path(source)
@@ -187,13 +190,13 @@ def open_source(source, image_shape):
         split = data.ArraySplit(images, labels)
         return split, [str(n) for n in range(len(split))]
     paths = find_images(source)
-    folders = [p.parent.as_posix() for p in paths]
+    folders = class_folders(paths)
     classes = {name: n for n, name in enumerate(sorted(set(folders)))}
     labels = [classes[f] for f in folders] if len(classes) > 1 else None
     split = FileSplit(
         source, paths, image_shape[0], grey=image_shape[-1] == 1, labels=labels
     )
-    return split, [p.as_posix() for p in paths]
+    return split, paths
 
 
 def define_flags(flags):

@@ -74,6 +74,11 @@ def test_nothing_is_left_behind_by_an_error(run, folder, tmp_path):
     assert not output.parent.exists() or not list(output.parent.iterdir())
 
 
+def test_an_output_that_is_a_folder_is_refused_at_once(run, folder, tmp_path):
+    with pytest.raises(InputError, match="is a folder; name a file"):
+        encode.encode(run, folder, tmp_path, str)
+
+
 def test_a_folder_without_a_run(folder, tmp_path):
     with pytest.raises(InputError, match="no run directory"):
         encode.encode(tmp_path, folder, tmp_path / "codes.npz")

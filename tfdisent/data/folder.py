@@ -41,8 +41,8 @@ def find_images(root):
     begin with a dot are skipped, as shells do.
 
     Returns:
-      A list of `pathlib.PurePosixPath`, sorted by name and not by what the
-      file system gives, so that splits are the same on every machine.
+      A list of texts with `/` between names, sorted by name and not by what
+      the file system gives, so that splits are the same on every machine.
 
     Raises:
       InputError: no such folder, or no image in it.
@@ -59,8 +59,9 @@ def find_images(root):
         visited.add(real)
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         relative = pathlib.Path(here).relative_to(root).as_posix()
+        above = "" if relative == "." else f"{relative}/"
         found += [
-            pathlib.PurePosixPath(relative, name)
+            above + name
             for name in files
             if name.lower().endswith(SUFFIXES) and not name.startswith(".")
         ]
@@ -69,7 +70,12 @@ def find_images(root):
             f"Folder {str(root)!r} holds no PNG or JPEG image at any depth."
         )
     # File systems spell an accented letter in one character or in two.
-    return sorted(found, key=lambda p: unicodedata.normalize("NFC", str(p)))
+    return sorted(found, key=lambda path: unicodedata.normalize("NFC", path))
+
+
+def class_folders(paths):
+    """The folder of every path of `find_images`, `"."` for the root itself."""
+    return [path.rpartition("/")[0] or "." for path in paths]
 
 
 def read_image(path, size, grey=False):
@@ -123,7 +129,7 @@ class FileSplit(Split):
 
     Args:
       root: folder.
-      paths: relative paths `[N]`.
+      paths: relative paths `[N]`, as `find_images` gives them.
       size, grey: see `read_image`.
       labels: int `[N]` or None.
     """
@@ -149,7 +155,7 @@ class FileSplit(Split):
         try:
             return read_image(self.root / path, self.size, self.grey)
         except Exception as error:  # Pillow's decoders raise what they like.
-            raise InputError(f"{str(path)!r} ({error})") from error
+            raise InputError(f"{path!r} cannot be read: {error}") from error
 
     def take(self, indices):
         batch = {"image": np.stack([*self.readers.map(self.read, indices)])}
@@ -197,7 +203,7 @@ class FileSplit(Split):
             rest = len(damaged) - NAMED
             raise InputError(
                 f"{len(damaged)} of {len(self)} images in "
-                f"{str(self.root)!r} cannot be read: {shown}"
+                f"{str(self.root)!r} are damaged: {shown}"
                 f"{f'; and {rest} more' if rest > 0 else ''}. Remove or "
                 "replace them."
             )
@@ -237,7 +243,7 @@ def folder(path, size=64, grey=False, test_share=0.1, seed=0, report=None):
     if size < 1:
         raise InputError(f"size must be at least 1, got {size}.")
     paths = find_images(path)
-    folders = [str(p.parent) for p in paths]
+    folders = class_folders(paths)
     names = tuple(sorted(set(folders)))
     labels = None
     if names != (".",):
@@ -384,7 +390,7 @@ def faces(path, size=64, grey=False, seed=0, report=None):
     Raises:
       InputError: as `folder`; fewer than 4 identities.
     """
-    names = sorted({str(p.parent) for p in find_images(path)} - {"."})
+    names = sorted({*class_folders(find_images(path))} - {"."})
     if len(names) < 4:
         raise InputError(
             f"{str(path)!r} needs one folder an identity, at least 4. "
