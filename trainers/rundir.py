@@ -432,11 +432,15 @@ def copy_backbone(source, target):
     names = ("config.json", "checkpoints", "backbone")
     if (source / "saved_model.pb").exists():
         names = [p.name for p in source.iterdir()]
-    for name in names:
-        origin = source / name
-        if origin.is_dir():
-            shutil.copytree(origin, temporary / name)
-        elif origin.exists():
-            shutil.copy2(origin, temporary / name)
-    temporary.chmod(0o755)
-    temporary.rename(target)
+    try:
+        for name in names:
+            origin = source / name
+            if origin.is_dir():
+                shutil.copytree(origin, temporary / name)
+            elif origin.exists():
+                shutil.copy2(origin, temporary / name)
+        temporary.chmod(0o755)
+        temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

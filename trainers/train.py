@@ -175,8 +175,12 @@ class Cache:
             dir=self.directory, suffix=".partial.npy"
         )
         os.close(handle)
-        np.save(temporary, array)
-        os.replace(temporary, path)
+        try:
+            np.save(temporary, array)
+            os.replace(temporary, path)
+        except BaseException:
+            pathlib.Path(temporary).unlink(missing_ok=True)
+            raise
         return array
 
 

@@ -318,6 +318,7 @@ def test_bad_folders_end_in_one_line(make, message, tmp_path):
     lines = own_lines(result.stderr)
     assert len(lines) == 1, result.stderr
     assert message in lines[0]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -129,6 +129,21 @@ def test_a_backbone_is_copied_once_and_whole(tmp_path):
     assert (target / "config.json").read_text() == "{}"
 
 
+def test_a_backbone_that_cannot_be_copied_leaves_nothing(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "config.json").write_text("{}")
+    (source / "checkpoints").mkdir()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rundir.shutil, "copytree", full)
+    with pytest.raises(OSError, match="No space left"):
+        rundir.copy_backbone(source, tmp_path / "run" / "backbone")
+    assert not list((tmp_path / "run").iterdir())
+
+
 def test_damaged_scores_are_named(tmp_path):
     assert rundir.read_scores(tmp_path) == {}
     (tmp_path / "metrics.json").write_text(json.dumps({"mig": 1})[:-1])

@@ -6,6 +6,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -114,6 +115,35 @@ def test_choices():
     assert strategies.choose("mirrored") is strategies.choose("mirrored")
     with pytest.raises(InputError, match="auto, single, mirrored"):
         strategies.choose("tpu")
+
+
+@pytest.mark.parametrize("name", ["auto", "mirrored"])
+def test_several_gpus_are_mirrored(name, monkeypatch):
+    gpus = [types.SimpleNamespace(name=f"/gpu:{n}") for n in range(2)]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
+    monkeypatch.setattr(strategies, "_mirrored", lambda devices: devices)
+    assert strategies.choose(name) == ("/gpu:0", "/gpu:1")
+    assert strategies.choose("single").num_replicas_in_sync == 1
+    del gpus[1]
+    one = strategies.choose(name)
+    if name == "mirrored":
+        assert one == ("/gpu:0",)
+    else:
+        assert one is tf.distribute.get_strategy()
+
+
+def test_the_memory_of_every_gpu_grows(monkeypatch):
+    grown = []
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: [f"{kind}:0", kind]
+    )
+    monkeypatch.setattr(
+        tf.config.experimental,
+        "set_memory_growth",
+        lambda device, enable: grown.append((device, enable)),
+    )
+    strategies.prepare_devices()
+    assert grown == [("GPU:0", True), ("GPU", True)]
 
 
 def test_one_process_is_its_own_chief():

@@ -311,6 +311,16 @@ def test_the_cache_survives_a_damaged_file(tmp_path):
     np.testing.assert_array_equal(cache.get("x", lambda: expected), expected)
 
 
+def test_a_full_disk_leaves_no_half_array(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train.np, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        train.Cache(tmp_path).get("x", lambda: np.zeros(6))
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_cache_forgets_images_that_came_or_went(tmp_path):
     cache = train.Cache(tmp_path)
     cache.get("x", lambda: np.zeros(6), rows=6)

@@ -25,7 +25,8 @@ Departures and readings, each with its reason:
   relation head below a nearest neighbour. z is the encoder's mean,
   standardised by the training set.
 - The paper does not tabulate the alignment network: `relation` follows its
-  text, `siamese` the authors' code, `proto` and `cosine` have no weights.
+  text, `siamese` has the widths of the authors' code (whose layers have no
+  biases, here as elsewhere), `proto` and `cosine` have no weights.
 """
 
 import keras
