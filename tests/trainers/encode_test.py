@@ -79,6 +79,17 @@ def test_an_output_that_is_a_folder_is_refused_at_once(run, folder, tmp_path):
         encode.encode(run, folder, tmp_path, str)
 
 
+def test_a_run_without_parts(folder, tmp_path):
+    rival = "tfdisent.models.few_shot:MatchingNetwork"
+    config = configuration.build(rival, "digits", settings=["filters=4"])
+    rundir.claim(tmp_path / "rival", config, (8, 8, 1))
+    model = rundir.build_model(config, (8, 8, 1))
+    model.compile()
+    rundir.Checkpoints(model, tmp_path / "rival" / "checkpoints").save()
+    with pytest.raises(InputError, match="a MatchingNetwork, which has no"):
+        encode.encode(tmp_path / "rival", folder, tmp_path / "codes.npz")
+
+
 def test_a_folder_without_a_run(folder, tmp_path):
     with pytest.raises(InputError, match="no run directory"):
         encode.encode(tmp_path, folder, tmp_path / "codes.npz")
