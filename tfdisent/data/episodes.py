@@ -38,11 +38,9 @@ class EpisodeSampler:
       labels: int `[N]` class of every item.
       ways: C, distinct classes an episode.
       shots: K, support items a class.
-      queries: query items an episode (of random classes of its C), or, with
-        `queries_per_class`, of every class. No query is in the support. Random
-        classes may ask one class for more queries than its items allow; only
-        then does a query occur twice.
-      queries_per_class: see above; prototypical networks train so.
+      queries: query items an episode, of random classes of its C; none is in
+        the support. They may ask one class for more queries than its items
+        allow; only then does a query occur twice.
       seed: int of at least 0; batch t of episodes is a function of (seed, t).
       class_names: one name a class, for messages; its number when None.
       copies: of every item; item `i + c N` is copy c of item i, and every
@@ -59,7 +57,6 @@ class EpisodeSampler:
         ways=5,
         shots=1,
         queries=1,
-        queries_per_class=False,
         seed=0,
         class_names=None,
         copies=1,
@@ -73,7 +70,7 @@ class EpisodeSampler:
         classes, starts, counts = np.unique(
             labels[self.order], return_index=True, return_counts=True
         )
-        needed = shots + (queries if queries_per_class else 1)
+        needed = shots + 1
         if len(classes) < ways:
             raise InputError(
                 f"{ways}-way episodes need at least {ways} classes; there are "
@@ -88,7 +85,6 @@ class EpisodeSampler:
             )
         self.starts, self.counts = starts, counts
         self.ways, self.shots, self.queries = ways, shots, queries
-        self.queries_per_class = queries_per_class
         self.seed = seed
         self.copies = copies
 
@@ -106,15 +102,9 @@ class EpisodeSampler:
         rng = np.random.default_rng((self.seed, int(batch)))
         sizes = np.full(episodes, len(self.counts))
         classes = sample_distinct(rng, sizes, self.ways)
-        if self.queries_per_class:
-            target = np.tile(
-                np.repeat(np.arange(self.ways), self.queries), (episodes, 1)
-            )
-            per_class = self.queries
-        else:
-            target = rng.integers(0, self.ways, (episodes, self.queries))
-            # All queries may fall into one class, which may be too small.
-            per_class = min(self.queries, int(self.counts.min()) - self.shots)
+        target = rng.integers(0, self.ways, (episodes, self.queries))
+        # All queries may fall into one class, which may be too small.
+        per_class = min(self.queries, int(self.counts.min()) - self.shots)
         items = sample_distinct(
             rng, self.counts[classes], self.shots + per_class
         )
@@ -149,11 +139,10 @@ class EpisodeSampler:
           InputError: episodes that replicas cannot share equally.
         """
         share = pipeline.replica_share(episodes, context)
-        total = self.queries * (self.ways if self.queries_per_class else 1)
         example = take(np.zeros(1, np.int64))
         item_shape, dtype = example.shape[1:], tf.as_dtype(example.dtype)
         support_shape = [share, self.ways, self.shots, *item_shape]
-        query_shape = [share, total, *item_shape]
+        query_shape = [share, self.queries, *item_shape]
 
         def read(step, replica):
             drawn = self.sample(step, episodes)
@@ -172,7 +161,7 @@ class EpisodeSampler:
             )
             support.set_shape(support_shape)
             query.set_shape(query_shape)
-            target.set_shape([share, total])
+            target.set_shape([share, self.queries])
             if dtype == tf.uint8:
                 support = pipeline.to_float(support)
                 query = pipeline.to_float(query)
