@@ -61,7 +61,7 @@ def folder(tmp_path_factory):
     return root
 
 
-def test_an_image_finds_itself(run, folder):
+def test_an_image_finds_itself(run, folder, monkeypatch):
     answers, picture = retrieve.retrieve(
         run, folder / "3.png", level=3, index=folder, top=2
     )
@@ -70,6 +70,11 @@ def test_an_image_finds_itself(run, folder):
     assert answers[1][0] > 1e-3
     assert np.asarray(Image.open(picture)).ndim == 3
     (cached,) = (run / "cache").iterdir()
+    monkeypatch.setenv("HOME", str(folder.parent))
+    at_home, _ = retrieve.retrieve(
+        run, f"~/{folder.name}/3.png", 3, f"~/{folder.name}", top=2
+    )
+    assert at_home == answers
     # Other files under the same names are another index.
     Image.new("L", (16, 16), 7).save(folder / "5.png")
     retrieve.retrieve(run, folder / "3.png", level=2, index=folder)
