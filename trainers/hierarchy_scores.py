@@ -451,7 +451,10 @@ def unseen(classify, seen, strange, parents, leaf_names):
 
 
 def strange_codes(model, dataset, tree, most):
-    """{name: `Codes`} of the unseen leaves whose parents are in the tree."""
+    """{name: `Codes`} of the unseen leaves whose parents are in the tree.
+
+    Of several, "unseen" is all of them together, table 3's column.
+    """
     split = dataset.splits.get("unseen")
     if split is None or tree.depth < 3:
         return {}
@@ -464,6 +467,9 @@ def strange_codes(model, dataset, tree, most):
         if rows.any():
             nodes = np.tile(above, (int(rows.sum()), 1))
             found[name] = Codes(values[rows], nodes)
+    if len(found) > 1:
+        together = zip(*found.values(), strict=True)
+        found = {"unseen": Codes(*map(np.concatenate, together))} | found
     return found
 
 

@@ -10,6 +10,7 @@ from tfdisent import InputError
 from tfdisent import networks
 from tfdisent.data import ArraySplit
 from tfdisent.data import Dataset
+from tfdisent.data import hierarchy
 from trainers import hierarchy_scores as scores
 
 PARENTS = ([0, 0], [0, 0, 0, 1, 1])
@@ -193,6 +194,26 @@ def test_unseen_leaves_are_unsure():
     first = max(shirt["goes_to"], key=shirt["goes_to"].get)
     share = shirt["goes_to"][first]
     assert f" nats, {share:.2f} to {first}" in lines[1]
+
+
+def test_unseen_leaves_stand_alone_and_together():
+    labels = np.array([0, 1, 1, 0, 1])
+    nodes = np.float32([[1, 7], [0, 8], [0, 8], [1, 7], [0, 8]])
+    dataset = Dataset(
+        "x",
+        {"unseen": ArraySplit(nodes[:, None, :, None] / 10, labels)},
+        unseen={"b/cape": 0, "a/hat": 1},
+    )
+    tree = hierarchy.Tree({"a": {"1": 0, "2": 1}, "b": {"1": 2, "2": 3}})
+    found = scores.strange_codes(Perfect(), dataset, tree, 5)
+    assert list(found) == ["unseen", "b/cape", "a/hat"]
+    np.testing.assert_array_equal(found["a/hat"].values[..., 0], [[0, 8]] * 3)
+    np.testing.assert_array_equal(found["a/hat"].nodes, [[0]] * 3)
+    np.testing.assert_array_equal(found["b/cape"].nodes, [[1]] * 2)
+    np.testing.assert_array_equal(
+        found["unseen"].nodes, [[1], [1], [0], [0], [0]]
+    )
+    assert found["unseen"].values.shape == (5, 2, 1)
 
 
 def test_linear_classifiers_are_softmax_within_siblings():
