@@ -987,7 +987,7 @@ class HDNDecoder(keras.layers.Layer):
         for number, block in enumerate(self.blocks):
             own = parameters[:, number]
             # Of each half the shift comes first (the authors' code).
-            shifts, scales = tf.unstack(tf.unstack(own, axis=2), axis=0)
+            shifts, scales = tf.unstack(own, axis=2)
             hidden = block(
                 hidden, tf.unstack(scales, axis=1), tf.unstack(shifts, axis=1)
             )

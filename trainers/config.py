@@ -41,7 +41,8 @@ class RunConfig:
       traversal_span: traversals go from minus this to this; 0 takes the range
         of the codes, 2.5 from the prior.
       score_every: steps between scores of a few codes, where factors are
-        known; 0 scores at the end only.
+        known, and of a few images, where categories are in a tree; 0 scores
+        at the end only.
       ways, shots, queries: of training episodes.
       jitters: jittered copies of every training image whose codes join the
         episodes of a model on a backbone.

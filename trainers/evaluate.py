@@ -77,6 +77,10 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
                 f"{str(run)!r} holds a model of {classes} classes; data set "
                 f"{dataset.name!r} has {dataset.num_classes}."
             )
+    if "hierarchy" in model.needs:
+        from trainers import hierarchy_scores
+
+        hierarchy_scores.check_tree(model, dataset)
     if names and {"backbone", "episodes"} & model.needs:
         raise InputError(
             f"--metrics={','.join(names)}: {config.model} is scored on "
@@ -92,8 +96,6 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
         chosen = ("losses", *code_scores.CHEAP) if quick else names
         scores = evaluate_images(model, config, dataset, run, chosen, suffix)
     if "hierarchy" in model.needs and names is None:
-        from trainers import hierarchy_scores
-
         scores |= hierarchy_scores.evaluate(model, config, dataset, run, suffix)
     if hasattr(model, "parts") and not quick:
         scores |= judged(model, config, dataset, names)

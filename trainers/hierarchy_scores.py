@@ -5,6 +5,8 @@ the others are the codes of levels 2 .. L, and a data set that
 `tfdisent.data.hierarchy.arrange` made.
 """
 
+import dataclasses
+import functools
 import itertools
 import pathlib
 from typing import NamedTuple
@@ -15,6 +17,7 @@ import tensorflow as tf
 
 from tfdisent.data import hierarchy
 from tfdisent.data import pipeline
+from tfdisent.errors import InputError
 from tfdisent.metrics.hierarchical_accuracy import hierarchical_accuracy
 from tfdisent.metrics.retrieval_map import retrieval_map
 from tfdisent.metrics.unseen_category import unseen_category
@@ -24,10 +27,15 @@ from trainers import train
 SEED = 0  # Of the choice of images, where a split has more than are used.
 # Principal components that stand for pixels, and images they are fitted to.
 COMPONENTS, COMPONENT_IMAGES = 50, 2_000
+# Leaves that the table names for an unseen one.
+GOES_TO = 3
 # Logit of a category that a classifier was never shown.
 ABSENT = -1e6
 BATCH = 100
 BASELINE_BATCH = 64
+# Steps of a baseline between reports; images whose accuracies are followed
+# during training (as many as the authors test on).
+REPORT_STEPS, FOLLOWED = 10, 500
 
 
 class Codes(NamedTuple):
@@ -102,24 +110,10 @@ def classification(model, split, paths, parents, judge=None, generated=15_000):
     ]
     pairs = max(1, generated // len(subsets))
 
-    @tf.function(jit_compile=False, reduce_retracing=True)
-    def answer(image):
-        answers = {"own": model.classify(image)}
-        if judge is not None:
-            answers["independent"] = [
-                level[None] for level in _node_logits(judge(image), paths)
-            ]
-        return answers
-
-    @tf.function(jit_compile=False, reduce_retracing=True)
-    def generate(image, taken):
-        parts = model.encode(image)
-        mixed = {
-            name: tf.where(taken[number], parts[name][::-1], parts[name])
-            for number, name in enumerate(levels)
-        }
-        return model.decode(**{**parts, **mixed})
-
+    answer, generate = (
+        _compiled(function, model, *given)
+        for function, given in ((_answers, (paths, judge)), (_generated, ()))
+    )
     tally = {"test": _Tally(parents), "generated": _Tally(parents)}
     for batch in pipeline.in_order(split, model.image_shape, BATCH):
         nodes = paths[batch["label"].numpy()]
@@ -136,6 +130,36 @@ def classification(model, split, paths, parents, judge=None, generated=15_000):
         judge_name: {kind: found[kind][judge_name] for kind in found}
         for judge_name in found["test"]
     } | {f"{kind}_images": t.images for kind, t in tally.items()}
+
+
+def _compiled(function, *given):
+    # A partial function: TensorFlow takes closures of one code for the same
+    # function and warns of "retracing".
+    return tf.function(
+        functools.partial(function, *given),
+        jit_compile=False,
+        reduce_retracing=True,
+    )
+
+
+def _answers(model, paths, judge, image):
+    """{classifier: logits `[scales, B, K_l]` of every level}."""
+    answers = {"own": model.classify(image)}
+    if judge is not None:
+        answers["independent"] = [
+            level[None] for level in _node_logits(judge(image), paths)
+        ]
+    return answers
+
+
+def _generated(model, image, taken):
+    """Images with the codes of some levels from the batch read backwards."""
+    parts = model.encode(image)
+    mixed = {
+        name: tf.where(taken[number], parts[name][::-1], parts[name])
+        for number, name in enumerate(level_names(model))
+    }
+    return model.decode(**{**parts, **mixed})
 
 
 def _node_logits(leaf_logits, paths):
@@ -174,6 +198,37 @@ class _Tally:
             name: dict(zip(levels, (total / self.images).tolist(), strict=True))
             for name, total in self.sums.items()
         }
+
+
+def score_event(model, split, paths, report=print):
+    """The event that follows table 1 during training, on a few images.
+
+    Args:
+      model: an HDN.
+      split: held-out images.
+      paths: int `[leaves, L - 1]`.
+      report: called with a line of accuracies.
+
+    Returns:
+      `event(step)`, as `train.fit` takes it: the accuracies of the model's own
+      classifiers go to TensorBoard, `accuracy/test_level2` and so on.
+    """
+    few = some(split, FOLLOWED)
+
+    def event(step):
+        found = classification(
+            model, few, paths, model.parents, generated=FOLLOWED
+        )["own"]
+        shown = []
+        for kind, levels in found.items():
+            for level, share in levels.items():
+                tf.summary.scalar(f"accuracy/{kind}_{level}", share, step=step)
+                shown.append(f"{kind} {level} {share:.3f}")
+        report(
+            f"step {step:,}: accuracy {'  '.join(shown)}  ({len(few)} images)"
+        )
+
+    return event
 
 
 # ---- table 2 -----------------------------------------------------------------
@@ -252,25 +307,24 @@ def baseline_codes(method, level, model, train_split, splits, paths, steps):
         filters=model.filters,
     )
     network.compile()
-    table = tf.constant(paths[:, level].astype(np.int32))
-
-    @tf.function(jit_compile=False)
-    def step(batch):
-        network.train_step(
-            {"image": batch["image"], "label": tf.gather(table, batch["label"])}
-        )
-
+    step = _compiled(_hashing_step, network, paths[:, level].astype(np.int32))
     batches = pipeline.batches(
         train_split, BASELINE_BATCH, model.image_shape, SEED
     )
-    for batch in batches.take(steps):
+    report = train.counter(f"{method} for level {level + 2}", "steps")
+    for done, batch in enumerate(batches.take(steps), 1):
         step(batch)
-    encode = tf.function(
-        network.encode, jit_compile=False, reduce_retracing=True
-    )
+        if done % REPORT_STEPS == 0:
+            report(done, steps)
     return tuple(
-        train.encode_split(encode, split, model.image_shape) for split in splits
+        train.encode_split(network.encode, split, model.image_shape)
+        for split in splits
     )
+
+
+def _hashing_step(network, nodes, batch):
+    label = tf.gather(nodes, batch["label"])
+    network.train_step({"image": batch["image"], "label": label})
 
 
 def pixel_components(splits, shape):
@@ -397,7 +451,10 @@ def unseen(classify, seen, strange, parents, leaf_names):
 
 
 def strange_codes(model, dataset, tree, most):
-    """{name: `Codes`} of the unseen leaves whose parents are in the tree."""
+    """{name: `Codes`} of the unseen leaves whose parents are in the tree.
+
+    Of several, "unseen" is all of them together, table 3's column.
+    """
     split = dataset.splits.get("unseen")
     if split is None or tree.depth < 3:
         return {}
@@ -410,6 +467,9 @@ def strange_codes(model, dataset, tree, most):
         if rows.any():
             nodes = np.tile(above, (int(rows.sum()), 1))
             found[name] = Codes(values[rows], nodes)
+    if len(found) > 1:
+        together = zip(*found.values(), strict=True)
+        found = {"unseen": Codes(*map(np.concatenate, together))} | found
     return found
 
 
@@ -422,15 +482,19 @@ def evaluate(model, config, dataset, run, suffix=""):
     Args:
       model: an HDN.
       config: its configuration.
-      dataset: as arranged.
+      dataset: as arranged, with the tree that the model was trained on.
       run: the run directory, where the baselines' codes are kept.
       suffix: of the names of their files, where the data are not the run's.
     """
     tree = hierarchy.Tree(dataset.hierarchy)
     parents, paths = model.parents, tree.paths
-    test = dataset.splits.get("test")
+    fit, test = train.training_splits(config, dataset, model.needs)
     if test is None:
         return {"hierarchy": {"tree": list(tree.names)}}
+    # Where settings are chosen, the test images stay out of it.
+    dataset = dataclasses.replace(
+        dataset, splits={**dataset.splits, "train": fit, "test": test}
+    )
     judge = judge_of(model, config, dataset)
     most = config.eval_images
     test = some(test, most)
@@ -487,6 +551,22 @@ def evaluate(model, config, dataset, run, suffix=""):
     return {"hierarchy": scores}
 
 
+def check_tree(model, dataset):
+    """Refuses a data set whose tree is not the one a model was trained on.
+
+    Raises:
+      InputError: one line.
+    """
+    found = hierarchy.Tree(dataset.hierarchy).children
+    if found != model.tree:
+        shown = (",".join(map(str, tree)) for tree in (model.tree, found))
+        trained, given = shown
+        raise InputError(
+            f"The model was trained on a tree of {trained} children; data set "
+            f"{dataset.name!r} has one of {given}."
+        )
+
+
 def judge_of(model, config, dataset):
     """The data set's independent classifier of leaves, or None."""
     from trainers import judges
@@ -510,7 +590,6 @@ def baseline_rows(model, config, dataset, splits, paths, run, suffix=""):
         for level in range(paths.shape[1]):
 
             def compute(method=method, level=level):
-                print(f"{method} for level {level + 2}", flush=True)
                 return np.concatenate(
                     baseline_codes(
                         method,
@@ -551,5 +630,13 @@ def table(scores):
         parents = " ".join(f"{a:.4f}" for a in row["parent_accuracy"])
         entropy = row["leaf_entropy"]
         shown = "-" if entropy is None else f"{entropy:.4f} nats"
-        lines.append(f"{name}: parents right {parents}, leaf entropy {shown}")
+        line = f"{name}: parents right {parents}, leaf entropy {shown}"
+        if "accuracy" in row:
+            line += f", leaves right {row['accuracy'][-1]:.4f}"
+        else:
+            most = sorted(row["goes_to"].items(), key=lambda to: -to[1])
+            line += "".join(
+                f", {share:.2f} to {leaf}" for leaf, share in most[:GOES_TO]
+            )
+        lines.append(line)
     return lines

@@ -7,12 +7,14 @@ import keras
 import numpy as np
 
 from tfdisent import models
+from tfdisent.data import hierarchy
 from tfdisent.data import pipeline
 from tfdisent.errors import InputError
 from trainers import callbacks
 from trainers import config as configuration
 from trainers import evaluate
 from trainers import hierarchy_pictures
+from trainers import hierarchy_scores
 from trainers import rundir
 from trainers import strategy as strategies
 from trainers import train
@@ -142,13 +144,19 @@ def drawing(model, config, dataset, workdir):
 
 def scoring(model, config, dataset):
     """The score events of a run, as `train.fit` takes them."""
+    events = []
+    if "hierarchy" in model.needs:
+        _, split = train.training_splits(config, dataset, model.needs)
+        if split is not None:
+            paths = hierarchy.Tree(dataset.hierarchy).paths
+            events.append(hierarchy_scores.score_event(model, split, paths))
     images = hasattr(model, "parts") and not {"backbone", "episodes"} & (
         model.needs
     )
-    if not (images and dataset.factor_names and config.score_every):
-        return []
-    event = callbacks.score_event(model, dataset)
-    return [(config.score_every, event)] if event else []
+    if images and dataset.factor_names:
+        events.append(callbacks.score_event(model, dataset))
+    period = config.score_every
+    return [(period, event) for event in events if event and period]
 
 
 def plug_backbone(config, workdir, dataset, strategy, named):

@@ -84,7 +84,9 @@ def retrieve(run, query, level=2, index=None, top=TOP, data_dir=None):
     from trainers import train
     from trainers.encode import open_source
 
-    run, query = pathlib.Path(run), pathlib.Path(query)
+    # Of --index=~/photos no shell makes a path.
+    run, query = (pathlib.Path(path).expanduser() for path in (run, query))
+    index = index and pathlib.Path(index).expanduser()
     model = rundir.load_model(run)
     if "hierarchy" not in model.needs:
         raise InputError(
@@ -138,8 +140,7 @@ def _stamp(index, names):
     """A digest that changes with the files of an index."""
     digest = hashlib.sha256("\n".join(names).encode())
     if index is not None:
-        root = pathlib.Path(index)
-        files = [root] if root.is_file() else [root / name for name in names]
+        files = [index] if index.is_file() else [index / n for n in names]
         for file in files:
             known = file.stat()
             digest.update(f"{known.st_size} {known.st_mtime_ns}".encode())

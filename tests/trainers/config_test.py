@@ -171,3 +171,14 @@ def test_structures_keep_their_commas_and_sums():
             "digits",
             settings=["structure=f", "latent_dim=4"],
         )
+
+
+def test_hdn_mirrors_no_poses_and_trains_rivals_where_they_are_asked_for():
+    for preset, settings in (("default", ["hierarchy=P"]), ("P", [])):
+        built = config.build("hdn", "shapes", preset, settings)
+        assert (built.hierarchy, built.mirror) == ("P", False)
+        assert built.baseline_steps == 0
+    assert config.build("hdn", "folder:x").baseline_steps == 0
+    real = config.build("hdn", "fashion_mnist")
+    assert real.baseline_steps == 2_000
+    assert (real.steps, real.halve_every, real.mirror) == (30_000, 10_000, True)

@@ -66,7 +66,7 @@ def test_pictures_of_a_hierarchy(clothes, tmp_path, monkeypatch):
     ]
 
 
-def test_pairs_are_of_different_branches(clothes):
+def test_pairs_are_of_different_leaves(clothes):
     model = testing.tiny_model("hdn")
     tree = hierarchy.Tree(clothes.hierarchy)
     split = clothes.splits["test"]

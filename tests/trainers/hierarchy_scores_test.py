@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfdisent import InputError
+from tfdisent import networks
 from tfdisent.data import ArraySplit
+from tfdisent.data import Dataset
+from tfdisent.data import hierarchy
 from trainers import hierarchy_scores as scores
 
 PARENTS = ([0, 0], [0, 0, 0, 1, 1])
@@ -81,6 +85,55 @@ def test_classification_follows_the_donor():
     )
 
 
+def test_accuracies_are_followed_during_training():
+    model, lines = Perfect(), []
+    model.parents = PARENTS
+    split = images_of(np.tile(np.arange(5), 200))
+    event = scores.score_event(model, split, PATHS, lines.append)
+    event(40)
+    assert lines == [
+        "step 40: accuracy test level2 1.000  test level3 1.000  "
+        "generated level2 1.000  generated level3 1.000  (500 images)"
+    ]
+
+
+def test_another_tree_is_refused():
+    model = types.SimpleNamespace(tree=(2, 3, 2))
+    named = {"a": {"x": 0, "y": 1, "z": 2}, "b": {"x": 3, "y": 4}}
+    dataset = types.SimpleNamespace(name="mine", hierarchy=named)
+    scores.check_tree(model, dataset)
+    named["b"]["z"] = 5
+    with pytest.raises(InputError, match="2,3,2 children; .* one of 2,3,3"):
+        scores.check_tree(model, dataset)
+
+
+def test_test_images_stay_out_where_settings_are_chosen(monkeypatch):
+    class SeenError(Exception):
+        pass
+
+    def seen(model, config, dataset):
+        raise SeenError(dataset.splits)
+
+    monkeypatch.setattr(scores, "judge_of", seen)
+    model = types.SimpleNamespace(needs={"hierarchy"}, parents=PARENTS)
+    labels = np.tile(np.arange(5), 20)
+    splits = {"train": images_of(labels), "test": images_of(labels[:5])}
+    dataset = Dataset(
+        "x",
+        splits,
+        num_classes=5,
+        hierarchy={"a": {"1": 0, "2": 1, "3": 2}, "b": {"1": 3, "2": 4}},
+    )
+    sizes = {}
+    for name in ("test", "validation"):
+        config = types.SimpleNamespace(evaluation_split=name)
+        with pytest.raises(SeenError) as caught:
+            scores.evaluate(model, config, dataset, "nowhere")
+        (found,) = caught.value.args
+        sizes[name] = len(found["train"]), len(found["test"])
+    assert sizes == {"test": (100, 5), "validation": (90, 10)}
+
+
 def test_a_leaf_classifiers_levels():
     shares = np.array([[0.1, 0.2, 0.3, 0.15, 0.25]], np.float32)
     levels = scores._node_logits(tf.constant(np.log(shares)), PATHS)
@@ -135,7 +188,32 @@ def test_unseen_leaves_are_unsure():
     assert set(shirt["goes_to"]) <= {"a", "b", "c"}
     assert sum(shirt["goes_to"].values()) == pytest.approx(1)
     lines = scores.table({"unseen": found})
+    assert lines[0].startswith("seen: parents right 1.0000, leaf entropy")
+    assert ", leaves right 0.9" in lines[0] or ", leaves right 1." in lines[0]
     assert lines[1].startswith("tops/shirt: parents right 1.0000, leaf entropy")
+    first = max(shirt["goes_to"], key=shirt["goes_to"].get)
+    share = shirt["goes_to"][first]
+    assert f" nats, {share:.2f} to {first}" in lines[1]
+
+
+def test_unseen_leaves_stand_alone_and_together():
+    labels = np.array([0, 1, 1, 0, 1])
+    nodes = np.float32([[1, 7], [0, 8], [0, 8], [1, 7], [0, 8]])
+    dataset = Dataset(
+        "x",
+        {"unseen": ArraySplit(nodes[:, None, :, None] / 10, labels)},
+        unseen={"b/cape": 0, "a/hat": 1},
+    )
+    tree = hierarchy.Tree({"a": {"1": 0, "2": 1}, "b": {"1": 2, "2": 3}})
+    found = scores.strange_codes(Perfect(), dataset, tree, 5)
+    assert list(found) == ["unseen", "b/cape", "a/hat"]
+    np.testing.assert_array_equal(found["a/hat"].values[..., 0], [[0, 8]] * 3)
+    np.testing.assert_array_equal(found["a/hat"].nodes, [[0]] * 3)
+    np.testing.assert_array_equal(found["b/cape"].nodes, [[1]] * 2)
+    np.testing.assert_array_equal(
+        found["unseen"].nodes, [[1], [1], [0], [0], [0]]
+    )
+    assert found["unseen"].values.shape == (5, 2, 1)
 
 
 def test_linear_classifiers_are_softmax_within_siblings():
@@ -155,6 +233,7 @@ def test_linear_classifiers_are_softmax_within_siblings():
 
 
 def test_baselines_are_trained_once_a_level(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "HDN_BLOCKS", 1)  # Quicker to trace.
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 5, 40)
     split = ArraySplit(rng.random((40, 16, 16, 1), np.float32), labels)

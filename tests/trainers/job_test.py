@@ -275,12 +275,14 @@ def test_the_rivals_stand_in_the_same_table(name, tmp_path):
 
 
 def test_a_folder_of_categories_becomes_a_scored_hierarchy(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, capsys
 ):
     from PIL import Image
 
+    from tfdisent import networks
     from tfdisent import visualization
 
+    monkeypatch.setattr(networks, "HDN_BLOCKS", 1)  # Quicker to trace.
     rng = np.random.default_rng(0)
     for leaf in ("a/1", "a/2", "a/3", "b/1", "b/2"):
         folder = tmp_path / "images" / leaf
@@ -306,6 +308,7 @@ def test_a_folder_of_categories_becomes_a_scored_hierarchy(
             "batch_size=4",
             "steps=2",
             "held_out=a/2",
+            "score_every=2",
             "eval_images=20",
             "baseline_steps=0",
             "judge_steps=0",
@@ -324,6 +327,7 @@ def test_a_folder_of_categories_becomes_a_scored_hierarchy(
     if "a/2" in scores["unseen"]:  # The test split may lack it.
         assert len(scores["unseen"]["a/2"]["parent_accuracy"]) == 1
     assert "accuracy among siblings" in text
+    assert "step 2: accuracy test level2" in capsys.readouterr().out
     names = {p.name for p in (workdir / "images").iterdir()}
     assert {"tree.png", "levels.png", "retrieval.png"} <= names
     # The same line again finds the run finished, tree and all.

@@ -1,11 +1,16 @@
+import types
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from tfdisent import InputError
+from tfdisent.data import ArraySplit
+from tfdisent.data import Dataset
 from trainers import config as configuration
 from trainers import retrieve
 from trainers import rundir
+from trainers import train
 
 
 def test_nearest_by_hand():
@@ -56,7 +61,7 @@ def folder(tmp_path_factory):
     return root
 
 
-def test_an_image_finds_itself(run, folder):
+def test_an_image_finds_itself(run, folder, monkeypatch):
     answers, picture = retrieve.retrieve(
         run, folder / "3.png", level=3, index=folder, top=2
     )
@@ -65,11 +70,41 @@ def test_an_image_finds_itself(run, folder):
     assert answers[1][0] > 1e-3
     assert np.asarray(Image.open(picture)).ndim == 3
     (cached,) = (run / "cache").iterdir()
+    monkeypatch.setenv("HOME", str(folder.parent))
+    at_home, _ = retrieve.retrieve(
+        run, f"~/{folder.name}/3.png", 3, f"~/{folder.name}", top=2
+    )
+    assert at_home == answers
     # Other files under the same names are another index.
     Image.new("L", (16, 16), 7).save(folder / "5.png")
     retrieve.retrieve(run, folder / "3.png", level=2, index=folder)
     assert len(list((run / "cache").iterdir())) == 2
     assert cached.exists()
+
+
+def test_the_training_set_is_the_index(run, tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (8, 16, 16, 1), np.uint8)
+    dataset = Dataset(
+        "clothes",
+        {"train": ArraySplit(images, np.arange(8) % 2)},
+        num_classes=2,
+        class_names=("tops/coat", "tops/vest"),
+    )
+    monkeypatch.setattr(train, "load_data", lambda config, data_dir: dataset)
+    query = tmp_path / "mine.png"
+    Image.fromarray(images[5, :, :, 0]).save(query)
+    flags = types.SimpleNamespace(
+        run=run, query=query, level=3, index=None, top=3, data_dir=None
+    )
+    retrieve.main(flags)
+    *answers, last = capsys.readouterr().out.splitlines()[-4:]
+    assert answers[0].split() == ["1", "0.0000", "tops/vest"]
+    assert len(answers) == 3
+    assert last == f"picture: {run / 'images' / 'retrieved-mine-level3.png'}"
+    flags.top = 0
+    with pytest.raises(InputError, match="--top=0: must be at least 1"):
+        retrieve.main(flags)
 
 
 def test_what_cannot_be_asked(run, folder, tmp_path):

@@ -146,7 +146,8 @@ def arrange(dataset, held_out=""):
 
     Returns:
       A `Dataset` with the images of the tree only, their labels the numbers of
-      the leaves; its `hierarchy` names them. Where there are unseen leaves,
+      the leaves; its `hierarchy` names them. A split without any of these
+      images is left out. Where there are unseen leaves,
       split `unseen` holds their images out of `test` (out of `train`, where
       there is no test split), labelled in the order of `unseen`.
 
@@ -181,6 +182,8 @@ def arrange(dataset, held_out=""):
         for name, split in dataset.splits.items()
     }
     _check_training(splits["train"], tree)
+    # A small test split may hold nothing but what is outside the tree.
+    splits = {name: split for name, split in splits.items() if len(split)}
     if unseen:
         source = dataset.splits.get("test", dataset.splits["train"])
         found = _labelled(source, [np.atleast_1d(n) for _, n in unseen])

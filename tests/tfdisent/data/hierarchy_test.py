@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -118,6 +120,17 @@ def test_a_leaf_is_held_out():
         arrange(labelled(DEEP, classes=9), "2")
     with pytest.raises(InputError, match="held_out=hat: no such leaf; there"):
         arrange(labelled(), "hat")
+
+
+def test_a_split_of_other_images_only_is_left_out():
+    dataset = labelled(unseen={"tops": {"cape": 6}})
+    splits = {
+        "train": dataset.splits["train"],
+        "test": dataset.splits["test"].subset([1, 6]),
+    }
+    arranged = arrange(dataclasses.replace(dataset, splits=splits))
+    assert list(arranged.splits) == ["train", "unseen"]
+    assert len(arranged.splits["unseen"]) == 1
 
 
 def test_what_cannot_be_arranged():

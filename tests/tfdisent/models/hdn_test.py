@@ -214,6 +214,32 @@ def test_each_update_is_the_gradient_of_its_own_loss():
         np.testing.assert_array_equal(variable, old)
 
 
+def test_half_of_the_training_images_are_mirrored(monkeypatch):
+    class SeenError(Exception):
+        pass
+
+    def seen(image):
+        raise SeenError(image.numpy())
+
+    def encoded(mirror):
+        model = tiny(mirror=mirror)
+        given = batch_of(model, 32)
+        monkeypatch.setattr(model, "_encode", seen)
+        with pytest.raises(SeenError) as caught:
+            model.update(given)
+        (found,) = caught.value.args
+        return 2 * given["image"].numpy() - 1, found
+
+    image, found = encoded(True)
+    same = np.all(found == image, axis=(1, 2, 3))
+    turned = np.all(found == image[:, :, ::-1], axis=(1, 2, 3))
+    assert np.all(same ^ turned)
+    # 4 standard deviations.
+    assert abs(turned.sum() - 16) < 4 * np.sqrt(8)
+    image, found = encoded(False)
+    np.testing.assert_array_equal(found, image)
+
+
 def test_no_exchange_gives_the_reconstruction():
     """With every code its own, I^g is I^r: one code, one image."""
     model = tiny()
