@@ -334,7 +334,9 @@ class FDENConfig(RunConfig):
     norm: str | None = "batch"
     init: str = "glorot_normal"
     learning_rate: float = 1e-4
-    decay_steps: int = 0
+    decay: bool = False
+
+    passed = ("seed", "schedule_steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -427,7 +429,6 @@ LEAST = {
         "baseline_steps",
         "judge_steps",
         "ramp_steps",
-        "decay_steps",
         "warm_up",
         "data_size",
     ),

@@ -71,8 +71,9 @@ class FDEN(base.PartsModel):
       norm: `"batch"` on the first layer of every module, or None.
       init: `"glorot_normal"` or `"paper"`.
       learning_rate: of Adam (beta_1 0.5, beta_2 0.999).
-      decay_steps: steps over which it falls to zero along half a cosine; 0
-        for the paper's constant rate.
+      decay: whether it falls to zero along half a cosine; the paper's is
+        constant.
+      schedule_steps: training steps over which it falls.
       seed: of noise and shuffles.
     """
 
@@ -100,7 +101,8 @@ class FDEN(base.PartsModel):
         norm="batch",
         init="glorot_normal",
         learning_rate=1e-4,
-        decay_steps=0,
+        decay=False,
+        schedule_steps=0,
         seed=0,
         **kwargs,
     ):
@@ -116,6 +118,11 @@ class FDEN(base.PartsModel):
                 raise ValueError(
                     f"{name} must be one of {CHOICES[name]}. Received: {value}"
                 )
+        if decay and schedule_steps < 1:
+            raise ValueError(
+                "decay needs schedule_steps of at least 1. Received: "
+                f"schedule_steps={schedule_steps}"
+            )
         self.backbone = backbone
         self.backbone.trainable = False
         self.alignment = alignment
@@ -125,7 +132,8 @@ class FDEN(base.PartsModel):
         self.norm = norm
         self.init = init
         self.learning_rate = learning_rate
-        self.decay_steps = decay_steps
+        self.decay = decay
+        self.schedule_steps = schedule_steps
         self.size = sum(shape[-1] for shape in backbone.parts.values())
         n = self.size
         self.code_mean = self._fixed("code_mean", "zeros")
@@ -300,9 +308,9 @@ class FDEN(base.PartsModel):
 
     def default_optimizers(self):
         rate = self.learning_rate
-        if self.decay_steps:
+        if self.decay:
             rate = keras.optimizers.schedules.CosineDecay(
-                rate, self.decay_steps
+                rate, self.schedule_steps
             )
         return {"main": Adam(rate, beta_1=0.5, beta_2=0.999)}
 

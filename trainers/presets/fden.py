@@ -52,7 +52,7 @@ PRESETS = {
             "batch_size": 64,
             "learning_rate": 1e-3,
             "steps": 20_000,
-            "decay_steps": 20_000,
+            "decay": True,
         },
         # Appendix B without its dropout: one query, five ways, a constant
         # rate, on ALI as its own default preset trains it.
@@ -68,7 +68,7 @@ PRESETS = {
             **_TWENTY_WAYS,
             "jitters": 3,
             "steps": 16_000,
-            "decay_steps": 16_000,
+            "decay": True,
         },
     },
     "digits": {
@@ -79,7 +79,7 @@ PRESETS = {
             "batch_size": 8,
             "learning_rate": 1e-3,
             "steps": 600,
-            "decay_steps": 600,
+            "decay": True,
             "jitters": 3,
             "backbone_steps": 500,
             "image_every": 0,

@@ -388,3 +388,17 @@ def test_adapt_standardises_and_spares_dead_entries():
 def test_what_an_argument_cannot_be_is_refused(argument):
     with pytest.raises(ValueError, match=f"{argument} must.*Received: euclid"):
         make(**{argument: "euclid"})
+
+
+def test_the_rate_falls_over_the_schedule_or_stays():
+    falling = {"decay": True, "schedule_steps": 200}
+    for given, expected in ((falling, [0.1, 0.05, 0]), ({}, [0.1] * 3)):
+        model = make(learning_rate=0.1, **given)
+        optimizer = model.default_optimizers()["main"]
+        rates = []
+        for step in (0, 100, 200):
+            optimizer.iterations.assign(step)
+            rates.append(float(optimizer.learning_rate))
+        np.testing.assert_allclose(rates, expected, atol=1e-7)
+    with pytest.raises(ValueError, match="decay needs schedule_steps"):
+        make(decay=True)
