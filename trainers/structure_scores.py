@@ -23,9 +23,11 @@ BATCH = 500
 # prior (the paper's range on dSprites).
 STARTS = 100
 VALUES = np.linspace(-2, 2, 5)
-# A judge's answer counts as moved when it differs by more than this share of
-# the factor's values.
+# A judge's answer counts as moved when it is further than this share of the
+# factor's values from all it held possible before: values at least this
+# likely, as a share of the likeliest. A square has four orientations.
 TOLERANCE = 0.1
+POSSIBLE = 0.05
 # Random places of the graph that make the control.
 PLACES = 1_000
 # A latent whose largest entry is below this share of the largest of all does
@@ -99,7 +101,8 @@ def reencoded_scores(model, samples=SAMPLES):
       Plain data: see `correlation_scores`, with "recovered": {latent:
       correlation of z_j with z^_j}.
     """
-    size = model.graph.num_latents
+    graph = model.graph
+    size = graph.num_latents
     z = np.random.default_rng(SEED).standard_normal((samples, size))
     z = z.astype(np.float32)
 
@@ -113,19 +116,20 @@ def reencoded_scores(model, samples=SAMPLES):
             for start in range(0, samples, BATCH)
         ]
     )
-    scores = correlation_scores(reencoded, model.graph)
+    scores = correlation_scores(reencoded, graph, model.conditional)
     both = _correlations(np.hstack([z, reencoded]))
     recovered = np.diag(both[:size, size:]).tolist()
-    names = model.graph.names
+    names = graph.names
     return scores | {"recovered": dict(zip(names, recovered, strict=True))}
 
 
-def correlation_scores(codes, graph):
+def correlation_scores(codes, graph, conditional="linear_sem"):
     """How near codes are to a structure's distribution.
 
     Args:
       codes: float `[N, d]`.
       graph: a `Structure` of d latents.
+      conditional: of the structure, a name in `structure.CONDITIONALS`.
 
     Returns:
       Plain data: "correlations" and "expected" `[d, d]`; "edges": {edge:
@@ -134,7 +138,9 @@ def correlation_scores(codes, graph):
       and covariance from the structure's; and "divergence_ignored": what it
       is for independent standard normal codes.
     """
-    expected = graph.covariance()
+    target = graph.covariance(conditional)
+    spread = np.sqrt(np.diag(target))
+    expected = target / np.outer(spread, spread)
     found = _correlations(codes)
     off = ~np.eye(len(found), dtype=bool)
     gaps = np.abs(found - expected)[off]
@@ -153,10 +159,8 @@ def correlation_scores(codes, graph):
         },
         "largest_gap": float(np.max(gaps, initial=0.0)),
         "variances": np.diag(covariance).tolist(),
-        "divergence": normal_divergence(
-            codes.mean(axis=0), covariance, expected
-        ),
-        "divergence_ignored": normal_divergence(*independent, expected),
+        "divergence": normal_divergence(codes.mean(axis=0), covariance, target),
+        "divergence_ignored": normal_divergence(*independent, target),
     }
 
 
@@ -211,31 +215,40 @@ def moved_answers(model, split, judge):
 
     Returns:
       Float `[d, heads]` in [0, 1]: among all starts and values, how often the
-      answer differs from that for the unmoved code by more than `TOLERANCE` of
-      the head's values.
+      answer is further than `TOLERANCE` of the head's values from whatever
+      was `POSSIBLE` for the unmoved code.
     """
     batch = split.take(np.arange(len(split)))
     images = pipeline.fit_images(batch["image"], model.image_shape)
     start = visualization.encode(model, images.numpy())
-    sizes = np.array(list(judge.sizes.values()))
-    allowed = np.floor(TOLERANCE * sizes)
-    plain = _answers(judge, visualization.decode(model, start))
+    plain = _logits(judge, visualization.decode(model, start))
     moved = []
     for entry in range(start["z"].shape[1]):
         changed = []
         for value in VALUES:
             there = {name: part.copy() for name, part in start.items()}
             there["z"][:, entry] = value
-            seen = _answers(judge, visualization.decode(model, there))
-            changed.append(np.abs(seen - plain) > allowed)
-        moved.append(np.mean(changed, axis=(0, 1)))
+            seen = _logits(judge, visualization.decode(model, there))
+            changed.append(
+                [np.mean(_elsewhere(plain[h], seen[h])) for h in judge.sizes]
+            )
+        moved.append(np.mean(changed, axis=0))
     return np.stack(moved)
 
 
-def _answers(judge, images):
-    """Int `[B, heads]`."""
+def _logits(judge, images):
+    """{head: float `[B, values]`}."""
     _, logits = judge(images)
-    return np.stack([np.argmax(logits[h], -1) for h in judge.sizes], axis=1)
+    return {head: np.asarray(logits[head]) for head in judge.sizes}
+
+
+def _elsewhere(before, after):
+    """Which answers moved, bool `[B]`, of logits `[B, values]`."""
+    values = np.arange(before.shape[1])
+    possible = before - before.max(axis=1, keepdims=True) > np.log(POSSIBLE)
+    gaps = np.abs(np.argmax(after, axis=1)[:, None] - values)
+    near = gaps <= np.floor(TOLERANCE * len(values))
+    return ~np.any(possible & near, axis=1)
 
 
 def union_scores(profiles, graph, places=PLACES):

@@ -33,6 +33,19 @@ def test_independent_codes_ignore_the_structure():
     assert scores["divergence"] == pytest.approx(exact, abs=0.03)
 
 
+def test_the_mean_of_parents_has_its_own_covariance():
+    z = np.random.default_rng(0).standard_normal((100_000, 5))
+    graph = Structure.named("f", num_latents=5)
+    codes = graph.sample(z, "mean")
+    scores = structure_scores.correlation_scores(codes, graph, "mean")
+    assert scores["largest_gap"] < 0.015
+    assert scores["divergence"] < 1e-3
+    # z3 = (z1 + z2 + z3) / 3, z5 = (z3 + z4 + z5) / 3: 1/9 of Var 1/3 and 7/27.
+    assert scores["edges"]["z3->z5"][1] == pytest.approx(7**-0.5)
+    other = structure_scores.correlation_scores(codes, graph)
+    assert other["largest_gap"] > 0.15 and other["divergence"] > 0.3
+
+
 def test_divergence_by_hand():
     # Of N(2, 3) from N(0, 5).
     found = structure_scores.normal_divergence(
@@ -99,6 +112,7 @@ class Pixels(base.PartsModel):
     parts = {"z": (4,)}
     units = base.single_entries("z", 4)
     graph = D
+    conditional = "linear_sem"
 
     def encode(self, image):
         return {"z": 4 * tf.reshape(image, [-1, 4]) - 2}
@@ -122,8 +136,28 @@ class Judge:
         second = np.maximum(flat[:, 1], flat[:, 2])
         levels = [np.floor(3.999 * v).astype(int) for v in (first, second)]
         return None, {
-            n: np.eye(4)[v] for n, v in zip(self.sizes, levels, strict=True)
+            n: 9 * np.eye(4)[v] for n, v in zip(self.sizes, levels, strict=True)
         }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "moved"),
+    [
+        # Ten values: one further is the same, two further are not.
+        ({3: 0}, {4: 0}, False),
+        ({3: 0}, {5: 0}, True),
+        # A square: 1, 4 and 7 look the same, and either is right before.
+        ({1: 0, 4: -1, 7: -2}, {7: 0}, False),
+        ({1: 0, 4: -1, 7: -2}, {9: 0}, True),
+        # What the judge hardly believed was not there.
+        ({1: 0, 7: -3}, {7: 0}, True),
+    ],
+)
+def test_an_answer_moves_away_from_all_that_was_possible(before, after, moved):
+    logits = np.full((2, 1, 10), -20.0)
+    for row, known in zip(logits, (before, after), strict=True):
+        row[0, list(known)] = list(known.values())
+    assert structure_scores._elsewhere(*logits).tolist() == [moved]
 
 
 @pytest.fixture
