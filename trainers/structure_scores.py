@@ -15,6 +15,8 @@ from tfdisent import visualization
 from tfdisent.data import pipeline
 from tfdisent.metrics.information_matrix import factor_entropies
 from tfdisent.metrics.information_matrix import information_matrix
+from trainers import encoders
+from trainers import scores as code_scores
 
 # Samples of the prior and images that scores are taken on.
 SAMPLES = 10_000
@@ -61,10 +63,12 @@ def of_model(model, dataset, judge=None):
     rows = np.random.default_rng(SEED).permutation(len(split))
     if dataset.factor_names:
         some = split.subset(np.sort(rows[:SAMPLES]))
-        shares = information_shares(model, some)
+        columns = code_scores.varied_factors(dataset)
+        shares = information_shares(model, some, columns)
+        varied = [dataset.factor_names[k] for k in columns]
         scores["information"] = {
             "images": len(some),
-            "shares": _named(shares, names, dataset.factor_names),
+            "shares": _named(shares, names, varied),
             "children": union_scores(shares, graph),
         }
     if judge is not None:
@@ -191,18 +195,13 @@ def normal_divergence(mean, covariance, target):
 # ---- factors -----------------------------------------------------------------
 
 
-def information_shares(model, split):
-    """Share of every factor's entropy that every latent holds, `[d, K]`."""
-    codes, factors = [], []
-    encode = tf.function(
-        lambda image: model.encode(image)["z"], reduce_retracing=True
-    )
-    for batch in pipeline.in_order(split, model.image_shape, BATCH):
-        codes.append(encode(batch["image"]).numpy())
-        factors.append(batch["factors"].numpy())
-    factors = np.concatenate(factors)
-    information = information_matrix(factors, np.concatenate(codes))
-    return information / factor_entropies(factors)
+def information_shares(model, split, columns):
+    """Share of some factors' entropy that every latent holds, `[d, K]`."""
+    encoder = encoders.of_model(model)
+    tables, factors = encoders.encode({"model": encoder}, split)
+    means, _ = tables["model"]
+    factors = factors[:, columns]
+    return information_matrix(factors, means) / factor_entropies(factors)
 
 
 def moved_answers(model, split, judge):

@@ -162,13 +162,15 @@ def test_an_answer_moves_away_from_all_that_was_possible(before, after, moved):
 
 @pytest.fixture
 def dataset():
-    factors = np.random.default_rng(0).integers(0, 2, (400, 4))
-    images = 0.3 * factors.reshape(-1, 2, 2, 1).astype(np.float32)
+    factors = np.random.default_rng(0).integers(0, 2, (400, 5))
+    images = 0.3 * factors[:, :4].reshape(-1, 2, 2, 1).astype(np.float32)
+    # A factor of one value holds nothing that a code could tell.
+    factors[:, 4] = 0
     return Dataset(
         name="pixels",
         splits={"train": ArraySplit(images, factors=factors)},
-        factor_names=("a", "b", "c", "d"),
-        factor_sizes=(2, 2, 2, 2),
+        factor_names=("a", "b", "c", "d", "constant"),
+        factor_sizes=(2, 2, 2, 2, 1),
     )
 
 
@@ -183,6 +185,7 @@ def test_scores_of_a_known_model(dataset):
     shares = scores["information"]["shares"]
     for latent, factor in zip(("z1", "z2", "z3", "z4"), "abcd", strict=True):
         assert shares[latent][factor] == pytest.approx(1)
+    assert "constant" not in shares["z1"]
     moved = scores["traversals"]["moved"]
     assert moved["z4"] == {"first": 0, "second": 0}
     assert moved["z1"]["first"] > 0.4 and moved["z1"]["second"] == 0
