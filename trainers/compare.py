@@ -190,7 +190,7 @@ def structure_quantities(scores):
 
     `structure_gap` is the largest of a correlation of re-encoded codes from the
     structure's, `structure_divergence` in nats; `structure_overlap` is whether
-    children move what their parents move, and stands beside that of the same
+    composites move what their parts move, and stands beside that of the same
     graph on other latents; `structure_information` asks what they know.
     """
     found = {}
@@ -201,10 +201,10 @@ def structure_quantities(scores):
         ("traversals", "structure_overlap"),
         ("information", "structure_information"),
     ):
-        children = scores.get(key, {}).get("children")
-        if children:
-            found[name] = children["mean"]
-            found[f"{name}_elsewhere"] = children["control"]["mean"]
+        wholes = scores.get(key, {}).get("wholes")
+        if wholes:
+            found[name] = wholes["mean"]
+            found[f"{name}_elsewhere"] = wholes["control"]["mean"]
     return found
 
 

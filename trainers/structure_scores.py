@@ -3,8 +3,8 @@
 The paper (seed 004) shows high-order features in traversals and has no score
 for them. Here are three: do re-encoded codes have the structure's
 correlations; what does every latent know about every factor; does moving a
-child move what moving its parents moves. The last is set beside the same graph
-on other latents, for a matched covariance alone is no meaning.
+composite latent move what moving its components moves. The last is set beside
+the same graph on other latents, for a matched covariance alone is no meaning.
 """
 
 import numpy as np
@@ -69,7 +69,7 @@ def of_model(model, dataset, judge=None):
         scores["information"] = {
             "images": len(some),
             "shares": _named(shares, names, varied),
-            "children": union_scores(shares, graph),
+            "wholes": union_scores(shares, graph),
         }
     if judge is not None:
         starts = split.subset(np.sort(rows[:STARTS]))
@@ -79,7 +79,7 @@ def of_model(model, dataset, judge=None):
             "starts": len(starts),
             "values": VALUES.tolist(),
             "moved": _named(moved, names, judge.sizes),
-            "children": union_scores(moved, graph),
+            "wholes": union_scores(moved, graph),
         }
     return {"structure": scores}
 
@@ -251,11 +251,11 @@ def _elsewhere(before, after):
 
 
 def union_scores(profiles, graph, places=PLACES):
-    """Whether children do what their parents do together.
+    """Whether composite latents do what their components do together.
 
-    The profile of a child is compared with the largest entries of its parents'
-    profiles: sum of the smaller over sum of the larger, 1 where they are equal
-    and 0 where they have nothing in common.
+    The profile of each of the graph's `wholes` is compared with the largest
+    entries of its components' profiles: sum of the smaller over sum of the
+    larger, 1 where they are equal and 0 where they have nothing in common.
 
     Args:
       profiles: float `[d, K]`, not negative: what every latent does to every
@@ -264,8 +264,8 @@ def union_scores(profiles, graph, places=PLACES):
       places: how often the graph is put on other latents, for the control.
 
     Returns:
-      None without edges; else plain data: "overlap": {child: in [0, 1]},
-      "mean" over children, and "control": the "mean" of that over graphs whose
+      None without edges; else plain data: "overlap": {latent: in [0, 1]},
+      "mean" over them, and "control": the "mean" of that over graphs whose
       nodes stand on other latents, and "share_as_high", how many of these
       reach the structure's own (small where the structure is meant).
     """
@@ -286,7 +286,7 @@ def union_scores(profiles, graph, places=PLACES):
         ]
         means.append(np.mean(_overlaps(profiles, graph.permuted(numbers))))
     mean = float(np.mean(own))
-    names = [graph.names[child - 1] for child in graph.children()]
+    names = [graph.names[number - 1] for number in graph.wholes()]
     return {
         "overlap": dict(zip(names, own, strict=True)),
         "mean": mean,
@@ -299,11 +299,11 @@ def union_scores(profiles, graph, places=PLACES):
 
 
 def _overlaps(profiles, graph):
-    """Of every child's profile with the union of its parents', floats."""
+    """Of every composite's profile with the union of its parts', floats."""
     overlaps = []
-    for child in graph.children():
-        parents = [parent - 1 for parent in graph.parents(child)]
-        union, own = profiles[parents].max(axis=0), profiles[child - 1]
+    for number, parts in graph.wholes().items():
+        union = profiles[np.array(parts) - 1].max(axis=0)
+        own = profiles[number - 1]
         whole = np.maximum(union, own).sum()
         shared = np.minimum(union, own).sum()
         overlaps.append(float(shared / whole) if whole else 0.0)
@@ -330,15 +330,15 @@ def table(scores):
             f"  {edge}: correlation {value:.3f}, wanted {expected:.3f}"
         )
     for name, words in (
-        ("information", "knows of the factors what its parents know"),
-        ("traversals", "moves what its parents move"),
+        ("information", "knows of the factors what its parts know"),
+        ("traversals", "moves what its parts move"),
     ):
-        children = found.get(name, {}).get("children")
-        if children:
-            control = children["control"]
+        wholes = found.get(name, {}).get("wholes")
+        if wholes:
+            control = wholes["control"]
             high = f"{control['share_as_high']:.1%} of them as high"
             lines.append(
-                f"a child {words}: {children['mean']:.3f}, on other latents "
+                f"a composite {words}: {wholes['mean']:.3f}, on other latents "
                 f"{control['mean']:.3f} ({high})"
             )
     return lines

@@ -137,7 +137,7 @@ def test_probes_and_samples_stand_in_the_table():
 def test_samples_and_structures_stand_in_the_table(tmp_path):
     """Seed 004's table 1, and its dependencies over lambda_B."""
     inception = {"shape": {"mean": 2.0}, "scale": {"mean": 5.0}}
-    children = {"mean": 0.8, "control": {"mean": 0.3, "share_as_high": 0.01}}
+    wholes = {"mean": 0.8, "control": {"mean": 0.3, "share_as_high": 0.01}}
     scores = {
         "samples": {
             "in_domain_inception_score": inception,
@@ -145,8 +145,8 @@ def test_samples_and_structures_stand_in_the_table(tmp_path):
         },
         "structure": {
             "reencoded": {"largest_gap": 0.08, "divergence": 0.4},
-            "information": {"children": None},
-            "traversals": {"children": children},
+            "information": {"wholes": None},
+            "traversals": {"wholes": wholes},
         },
     }
     assert compare.quantities_of(scores, {}) == {

@@ -83,6 +83,16 @@ def test_a_child_that_is_the_union_and_one_that_is_not():
     assert wrong["control"]["share_as_high"] == 1.0
 
 
+def test_what_is_decomposed_is_the_union_of_its_children():
+    """Structure c: z1 moves all that z2, z3 and z4 move."""
+    profiles = np.vstack([np.ones(3), np.eye(3)])
+    graph = Structure.named("c", num_latents=4)
+    scores = structure_scores.union_scores(profiles, graph)
+    assert scores["overlap"] == {"z1": 1.0}
+    # One in four places has z1 at the top.
+    assert scores["control"]["share_as_high"] == pytest.approx(0.25, abs=0.05)
+
+
 def test_part_of_the_union():
     profiles = np.array([[1.0, 0], [0, 1.0], [0.5, 0], [0, 0]])
     scores = structure_scores.union_scores(profiles, D)
@@ -190,9 +200,9 @@ def test_scores_of_a_known_model(dataset):
     assert moved["z4"] == {"first": 0, "second": 0}
     assert moved["z1"]["first"] > 0.4 and moved["z1"]["second"] == 0
     assert moved["z3"]["first"] > 0.4 and moved["z3"]["second"] > 0.4
-    children = scores["traversals"]["children"]
-    assert children["overlap"]["z3"] > 0.7
-    assert children["control"]["mean"] < children["mean"]
+    wholes = scores["traversals"]["wholes"]
+    assert wholes["overlap"]["z3"] > 0.7
+    assert wholes["control"]["mean"] < wholes["mean"]
     text = "\n".join(structure_scores.table({"structure": scores}))
     assert "z1->z3: correlation 0.5" in text
 
