@@ -7,8 +7,8 @@ second, and the same rate with the input pipeline in front.
 
     python benchmarks/training.py --parts --json
 
-Where a cascade_vae step goes: it and its parts by themselves, in turns, so that
-a busy machine slows all alike.
+Where the steps of cascade_vae and factor_vae go: each and its parts by
+themselves, in turns, so that a busy machine slows all alike.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from tfdisent import data
 from tfdisent import models
 from tfdisent.data import pipeline
 from tfdisent.data.episodes import EpisodeSampler
+from tfdisent.models.vae import Pass
 
 WARM_UP = 5
 # Batch and image shape at which a model is timed. Half of factor_vae's batch
@@ -37,6 +38,7 @@ CASES = {
     "cascade_infogan": (128, (28, 28, 1)),
     "cascade_vae": (64, (64, 64, 1)),
     "class_vae": (128, (28, 28, 1)),
+    "cvae": (128, (28, 28, 1)),
     # Half of a batch is the critic's.
     "factor_vae": (128, (64, 64, 1)),
     "fden": (16, (32, 32, 1)),
@@ -99,66 +101,80 @@ def measure(name, precision, steps, network=None):
     }
 
 
-def cascade_parts(precision, steps):
-    """Milliseconds of a cascade_vae step, of its parts and of a beta_vae's.
+def part_times(name, precision, steps):
+    """Milliseconds of a step with a critic, of its parts and of a beta_vae's.
 
-    The parts are a beta_vae's step, the second pass through both networks with
-    its gradients, and the critic with the gradients of both its losses and its
-    optimizer's step.
+    The parts are a beta_vae's step; the pass that makes the critic's codes, of
+    cascade_vae the second one through both networks with its gradients, of
+    factor_vae the encoder's of the other half of the batch; and the critic
+    with the gradients of both its losses and its optimizer's step.
     """
     keras.config.set_dtype_policy(precision)
     vae, batches = case("beta_vae")
-    model, _ = case("cascade_vae")
     batch = next(iter(batches))
+    model, batches = case(name)
+    own_batch = next(iter(batches))
     rows = len(batch["image"])
     for each in (vae, model):
         each.compile()
     regulariser = model.regularisers[-1]
     networks = (model.encoder, model.decoder)
     main = [v for n in networks for v in n.trainable_variables]
-    own = model.variables_of("structure_critic")
-    optimizer = model.optimizer_of["structure_critic"]
+    own = model.variables_of(regulariser.rival)
+    optimizer = model.optimizer_of[regulariser.rival]
     z = tf.random.stateless_normal([rows, model.latent_dim], [0, 1])
     seed = tf.constant([0, 2])
 
-    @tf.function(jit_compile=False)
-    def cascade():
+    def second_pass():
         with tf.GradientTape() as tape:
             value = tf.reduce_mean(model.reencode(z, seed))
         # Read, or they would not be computed.
         return [tf.reduce_sum(g) for g in tape.gradient(value, main)]
 
-    @tf.function(jit_compile=False)
-    def critic(reencoded):
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(reencoded)
-            penalty = regulariser.compare(z, reencoded, seed)
-        optimizer.apply(tape.gradient(penalty.rival_loss, own), own)
-        return tape.gradient(penalty.value, reencoded)
+    def spare_codes():
+        return model.draw(model.posterior(batch["image"]), seed)["z"]
 
+    def critic_of_cascade(codes):
+        return regulariser.compare(z, codes, seed)
+
+    def critic_of_factor(codes):
+        run = Pass(None, None, {"z": codes}, None, None, None, seed)
+        return regulariser.penalty(model, run)
+
+    passes, compare = {
+        "cascade_vae": (second_pass, critic_of_cascade),
+        "factor_vae": (spare_codes, critic_of_factor),
+    }[name]
+
+    def critic(codes):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(codes)
+            penalty = compare(codes)
+        optimizer.apply(tape.gradient(penalty.rival_loss, own), own)
+        return tape.gradient(penalty.value, codes)
+
+    critic = tf.function(critic, jit_compile=False)
     runs = {
-        "cascade_vae": tf.function(
-            lambda: model.train_step(batch), jit_compile=False
-        ),
-        "beta_vae": tf.function(
-            lambda: vae.train_step(batch), jit_compile=False
-        ),
-        "second_pass": cascade,
-        "critic": lambda: critic(z),
+        "whole": lambda: model.train_step(own_batch),
+        "beta_vae": lambda: vae.train_step(batch),
+        "passes": passes,
     }
-    times = {name: [] for name in runs}
+    runs = {n: tf.function(run, jit_compile=False) for n, run in runs.items()}
+    runs["critic"] = lambda: critic(z)
+    times = {part: [] for part in runs}
     for _ in range(WARM_UP + steps):
-        for name, run in runs.items():
+        for part, run in runs.items():
             start = time.perf_counter()
             run()
-            times[name].append(1e3 * (time.perf_counter() - start))
+            times[part].append(1e3 * (time.perf_counter() - start))
     ms = {n: statistics.median(t[WARM_UP:]) for n, t in times.items()}
-    parts = ms["beta_vae"] + ms["second_pass"] + ms["critic"]
+    parts = ms["beta_vae"] + ms["passes"] + ms["critic"]
     return {
+        "model": name,
         "precision": precision,
-        **{f"{name}_ms": round(value, 2) for name, value in ms.items()},
-        "to_beta_vae": round(ms["cascade_vae"] / ms["beta_vae"], 2),
-        "to_parts": round(ms["cascade_vae"] / parts, 2),
+        **{f"{part}_ms": round(value, 2) for part, value in ms.items()},
+        "to_beta_vae": round(ms["whole"] / ms["beta_vae"], 2),
+        "to_parts": round(ms["whole"] / parts, 2),
     }
 
 
@@ -171,11 +187,13 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--parts", action="store_true")
     arguments = parser.parse_args()
-    names = ["parts"] if arguments.parts else arguments.models.split(",")
+    names = arguments.models.split(",")
+    if arguments.parts:
+        names = ["cascade_vae", "factor_vae"]
     for name in names:
         for precision in arguments.precision.split(","):
             if arguments.parts:
-                figures = cascade_parts(precision, arguments.steps)
+                figures = part_times(name, precision, arguments.steps)
             else:
                 figures = measure(
                     name, precision, arguments.steps, arguments.network

@@ -165,6 +165,24 @@ class Structure:
         """Numbers of the latents with parents, ascending."""
         return sorted({child for _, child in self.edges})
 
+    def wholes(self):
+        """Composite latents, {number: numbers of what they consist of}.
+
+        A latent of several parents is composed of them (d, e and f), one with
+        several children that have no other parent is decomposed into them (b
+        and c). Where there is neither, children consist of their parent.
+        """
+        wholes = {}
+        for node in range(1, self.num_latents + 1):
+            parts = self.parents(node)
+            if len(parts) < 2:
+                parts = [
+                    c for c in self.children() if self.parents(c) == [node]
+                ]
+            if len(parts) > 1:
+                wholes[node] = parts
+        return wholes or {c: self.parents(c) for c in self.children()}
+
     def order(self):
         """All numbers, parents before children."""
         graph = {n + 1: self.parents(n + 1) for n in range(self.num_latents)}

@@ -464,10 +464,11 @@ def traverse(
       steps: images an entry, at least 2.
       span: the ends are -span and span; None takes nearly the range of
         `codes`, or 2.5 standard deviations of a normal prior without them.
-      most: entries a part.
+      most: entries a part, or all when None.
       dimensions: {part: entries}, in place of the widest ones.
-      kl: {part: `[n]`}, as `kl_by_entry` gives it: entries come in its order,
-        the largest first, and those below `DEAD` are folded.
+      kl: {part: `[n]`}, as `kl_by_entry` gives it: it says which entries there
+        are to see, and they come in its order, the largest first; those below
+        `DEAD` are folded.
 
     Returns:
       A list of `Strip`, one a group of the model's `groups`.
@@ -478,6 +479,9 @@ def traverse(
     if steps < 2:
         raise ValueError(f"steps must be at least 2. Received: {steps}")
     chosen = dimensions or widest_entries(model, codes, most)
+    if kl is not None and not dimensions:
+        live = {p: n for p, n in kl.items() if p in chosen and max(n) >= DEAD}
+        chosen |= {part: _told(nats, most) for part, nats in live.items()}
     if not chosen:
         raise ValueError(f"No part of {model.parts} is a code of numbers.")
     strips = []
@@ -501,6 +505,13 @@ def traverse(
             images = images.reshape(len(entries), steps, *images.shape[1:])
         strips.append(Strip(part, entries, images, name, labels, folded))
     return strips
+
+
+def _told(nats, most):
+    """The entries that tell most, and all that are dead, ascending."""
+    order = np.argsort(-nats, kind="stable")
+    live = order[nats[order] >= DEAD]
+    return np.sort(np.concatenate([live[:most], np.flatnonzero(nats < DEAD)]))
 
 
 def entry_names(model, part):
@@ -646,7 +657,7 @@ def traversal_frames(model, start, codes=None, steps=13, span=None, **options):
 def explained_traversal(
     model, images, steps=9, span=2.5, start=None, draw=traversal
 ):
-    """A traversal whose entries come by KL, the dead ones folded.
+    """A traversal of every entry, by KL, the dead ones folded.
 
     Args:
       model: a `PartsModel` with `posterior`.
@@ -662,7 +673,7 @@ def explained_traversal(
     images = pipeline.fit_images(images, model.image_shape).numpy()
     parts = start(model) if start else encode(model, images[:1])
     kl = kl_by_entry(posterior_moments(model, images))
-    return draw(model, parts, steps=steps, span=span, kl=kl)
+    return draw(model, parts, steps=steps, span=span, kl=kl, most=None)
 
 
 def compared_traversals(models, images, **options):
@@ -732,6 +743,8 @@ def level_grids(model, start, side=8, seed=0):
 def information_rows(model, start, information, columns=10, seed=0):
     """Seed 001's figure 5: draws of every level and what it tells of x.
 
+    In the paper bars are of I(x; z_l) alone; here I_over has one, too.
+
     Args:
       model, start, seed: as `level_draws` takes them.
       information: {"groups": {group: I(x; z_l)}, "total": I(x; z),
@@ -740,7 +753,7 @@ def information_rows(model, start, information, columns=10, seed=0):
 
     Returns:
       uint8 `[H', W', 3]`: a row a level, the deepest first, its information
-      as a bar whose full length is log N.
+      as a bar whose full length is log N; below, a bar of I_over.
     """
     draws = level_draws(model, start, columns, seed)
     height, width = model.image_shape[:2]
@@ -750,24 +763,25 @@ def information_rows(model, start, information, columns=10, seed=0):
     for name, images in reversed(draws.items()):
         nats = information["groups"][name]
         row = tile(images, columns, zoom=zoom)
-        rows.append(beside([_bar(name, nats, limit, len(row)), row]))
+        bar = _bar(f"I(x; {name})", nats, limit, len(row))
+        rows.append(beside([bar, row]))
+    rows.append(_bar("I_over", information["overlap"], limit))
     title = text(
-        f"I(x; z) = {information['total']:.2f} nats, I_over = "
-        f"{information['overlap']:.2f} nats; at most {limit:.2f} from "
+        f"I(x; z) = {information['total']:.2f} nats; at most {limit:.2f} from "
         f"{information['images']:,} images"
     )
     return framed(stack([title, *rows]))
 
 
-def _bar(name, nats, limit, height):
-    """A name, its nats and a bar on a canvas of this height."""
-    line = text(f"I(x; {name}) = {nats:.2f}")
+def _bar(quantity, nats, limit, height=0):
+    """Nats as a number and a bar, on a canvas of at least this height."""
+    line = text(f"{quantity} = {nats:.2f}")
     bar = np.full((GAP, BAR, 3), WHITE, np.uint8)
     bar[0] = bar[-1] = bar[:, 0] = bar[:, -1] = INK
     bar[:, : round(BAR * min(1.0, max(0.0, nats / limit)))] = GREEN
     beneath = stack([line, bar], GAP // 2)
     width = max(beneath.shape[1], text("I(x; student 9) = 99.99").shape[1])
-    return place(beneath, height, width, across=1)
+    return place(beneath, max(height, len(beneath)), width, across=1)
 
 
 def png(picture):

@@ -42,7 +42,11 @@ SHOWN = (
     "5-way 1-shot",
     "5-way 5-shot",
     "20-way 1-shot",
+    "in_domain_inception_score",
     "in_domain_frechet_distance",
+    "structure_gap",
+    "structure_overlap",
+    "structure_overlap_elsewhere",
     "class from z",
     "class from generic",
     "class from specific",
@@ -75,6 +79,9 @@ HIGHER_IS_BETTER = {
     "5-way 1-shot",
     "5-way 5-shot",
     "20-way 1-shot",
+    "in_domain_inception_score",
+    "inception_score",
+    "structure_overlap",
     "label arrives",
 }
 LOWER_IS_BETTER = {
@@ -84,6 +91,8 @@ LOWER_IS_BETTER = {
     "total_correlation",
     "in_domain_frechet_distance",
     "fid",
+    "structure_gap",
+    "structure_divergence",
     "class from generic",
     "class from specific: the random label itself",
 }
@@ -161,9 +170,41 @@ def quantities_of(scores, own):
     for name in ("in_domain_frechet_distance", "fid"):
         if name in samples:
             found[name] = samples[name]
+    for name in ("in_domain_inception_score", "inception_score"):
+        if name in samples:
+            heads = {h: v["mean"] for h, v in samples[name].items()}
+            # One number beside the distance; a data set of factors has a head
+            # for each of them.
+            found[name] = statistics.fmean(heads.values())
+            if len(heads) > 1:
+                found |= {f"{name} of {h}": v for h, v in heads.items()}
+    found |= structure_quantities(scores.get("structure", {}))
     for setting, rows in scores.get("few_shot", {}).items():
         # The model's own row is the first.
         found[setting] = next(iter(rows.values()))["mean"]
+    return found
+
+
+def structure_quantities(scores):
+    """What `structure_scores.of_model` found, under one name each.
+
+    `structure_gap` is the largest of a correlation of re-encoded codes from the
+    structure's, `structure_divergence` in nats; `structure_overlap` is whether
+    composites move what their parts move, and stands beside that of the same
+    graph on other latents; `structure_information` asks what they know.
+    """
+    found = {}
+    if "reencoded" in scores:
+        found["structure_gap"] = scores["reencoded"]["largest_gap"]
+        found["structure_divergence"] = scores["reencoded"]["divergence"]
+    for key, name in (
+        ("traversals", "structure_overlap"),
+        ("information", "structure_information"),
+    ):
+        wholes = scores.get(key, {}).get("wholes")
+        if wholes:
+            found[name] = wholes["mean"]
+            found[f"{name}_elsewhere"] = wholes["control"]["mean"]
     return found
 
 

@@ -3,8 +3,8 @@
 The paper (seed 004) shows high-order features in traversals and has no score
 for them. Here are three: do re-encoded codes have the structure's
 correlations; what does every latent know about every factor; does moving a
-child move what moving its parents moves. The last is set beside the same graph
-on other latents, for a matched covariance alone is no meaning.
+composite latent move what moving its components moves. The last is set beside
+the same graph on other latents, for a matched covariance alone is no meaning.
 """
 
 import numpy as np
@@ -15,6 +15,8 @@ from tfdisent import visualization
 from tfdisent.data import pipeline
 from tfdisent.metrics.information_matrix import factor_entropies
 from tfdisent.metrics.information_matrix import information_matrix
+from trainers import encoders
+from trainers import scores as code_scores
 
 # Samples of the prior and images that scores are taken on.
 SAMPLES = 10_000
@@ -23,9 +25,11 @@ BATCH = 500
 # prior (the paper's range on dSprites).
 STARTS = 100
 VALUES = np.linspace(-2, 2, 5)
-# A judge's answer counts as moved when it differs by more than this share of
-# the factor's values.
+# A judge's answer counts as moved when it is further than this share of the
+# factor's values from all it held possible before: values at least this
+# likely, as a share of the likeliest. A square has four orientations.
 TOLERANCE = 0.1
+POSSIBLE = 0.05
 # Random places of the graph that make the control.
 PLACES = 1_000
 # A latent whose largest entry is below this share of the largest of all does
@@ -59,11 +63,13 @@ def of_model(model, dataset, judge=None):
     rows = np.random.default_rng(SEED).permutation(len(split))
     if dataset.factor_names:
         some = split.subset(np.sort(rows[:SAMPLES]))
-        shares = information_shares(model, some)
+        columns = code_scores.varied_factors(dataset)
+        shares = information_shares(model, some, columns)
+        varied = [dataset.factor_names[k] for k in columns]
         scores["information"] = {
             "images": len(some),
-            "shares": _named(shares, names, dataset.factor_names),
-            "children": union_scores(shares, graph),
+            "shares": _named(shares, names, varied),
+            "wholes": union_scores(shares, graph),
         }
     if judge is not None:
         starts = split.subset(np.sort(rows[:STARTS]))
@@ -73,7 +79,7 @@ def of_model(model, dataset, judge=None):
             "starts": len(starts),
             "values": VALUES.tolist(),
             "moved": _named(moved, names, judge.sizes),
-            "children": union_scores(moved, graph),
+            "wholes": union_scores(moved, graph),
         }
     return {"structure": scores}
 
@@ -99,7 +105,8 @@ def reencoded_scores(model, samples=SAMPLES):
       Plain data: see `correlation_scores`, with "recovered": {latent:
       correlation of z_j with z^_j}.
     """
-    size = model.graph.num_latents
+    graph = model.graph
+    size = graph.num_latents
     z = np.random.default_rng(SEED).standard_normal((samples, size))
     z = z.astype(np.float32)
 
@@ -113,19 +120,20 @@ def reencoded_scores(model, samples=SAMPLES):
             for start in range(0, samples, BATCH)
         ]
     )
-    scores = correlation_scores(reencoded, model.graph)
+    scores = correlation_scores(reencoded, graph, model.conditional)
     both = _correlations(np.hstack([z, reencoded]))
     recovered = np.diag(both[:size, size:]).tolist()
-    names = model.graph.names
+    names = graph.names
     return scores | {"recovered": dict(zip(names, recovered, strict=True))}
 
 
-def correlation_scores(codes, graph):
+def correlation_scores(codes, graph, conditional="linear_sem"):
     """How near codes are to a structure's distribution.
 
     Args:
       codes: float `[N, d]`.
       graph: a `Structure` of d latents.
+      conditional: of the structure, a name in `structure.CONDITIONALS`.
 
     Returns:
       Plain data: "correlations" and "expected" `[d, d]`; "edges": {edge:
@@ -134,7 +142,9 @@ def correlation_scores(codes, graph):
       and covariance from the structure's; and "divergence_ignored": what it
       is for independent standard normal codes.
     """
-    expected = graph.covariance()
+    target = graph.covariance(conditional)
+    spread = np.sqrt(np.diag(target))
+    expected = target / np.outer(spread, spread)
     found = _correlations(codes)
     off = ~np.eye(len(found), dtype=bool)
     gaps = np.abs(found - expected)[off]
@@ -153,10 +163,8 @@ def correlation_scores(codes, graph):
         },
         "largest_gap": float(np.max(gaps, initial=0.0)),
         "variances": np.diag(covariance).tolist(),
-        "divergence": normal_divergence(
-            codes.mean(axis=0), covariance, expected
-        ),
-        "divergence_ignored": normal_divergence(*independent, expected),
+        "divergence": normal_divergence(codes.mean(axis=0), covariance, target),
+        "divergence_ignored": normal_divergence(*independent, target),
     }
 
 
@@ -187,18 +195,13 @@ def normal_divergence(mean, covariance, target):
 # ---- factors -----------------------------------------------------------------
 
 
-def information_shares(model, split):
-    """Share of every factor's entropy that every latent holds, `[d, K]`."""
-    codes, factors = [], []
-    encode = tf.function(
-        lambda image: model.encode(image)["z"], reduce_retracing=True
-    )
-    for batch in pipeline.in_order(split, model.image_shape, BATCH):
-        codes.append(encode(batch["image"]).numpy())
-        factors.append(batch["factors"].numpy())
-    factors = np.concatenate(factors)
-    information = information_matrix(factors, np.concatenate(codes))
-    return information / factor_entropies(factors)
+def information_shares(model, split, columns):
+    """Share of some factors' entropy that every latent holds, `[d, K]`."""
+    encoder = encoders.of_model(model)
+    tables, factors = encoders.encode({"model": encoder}, split)
+    means, _ = tables["model"]
+    factors = factors[:, columns]
+    return information_matrix(factors, means) / factor_entropies(factors)
 
 
 def moved_answers(model, split, judge):
@@ -211,39 +214,48 @@ def moved_answers(model, split, judge):
 
     Returns:
       Float `[d, heads]` in [0, 1]: among all starts and values, how often the
-      answer differs from that for the unmoved code by more than `TOLERANCE` of
-      the head's values.
+      answer is further than `TOLERANCE` of the head's values from whatever
+      was `POSSIBLE` for the unmoved code.
     """
     batch = split.take(np.arange(len(split)))
     images = pipeline.fit_images(batch["image"], model.image_shape)
     start = visualization.encode(model, images.numpy())
-    sizes = np.array(list(judge.sizes.values()))
-    allowed = np.floor(TOLERANCE * sizes)
-    plain = _answers(judge, visualization.decode(model, start))
+    plain = _logits(judge, visualization.decode(model, start))
     moved = []
     for entry in range(start["z"].shape[1]):
         changed = []
         for value in VALUES:
             there = {name: part.copy() for name, part in start.items()}
             there["z"][:, entry] = value
-            seen = _answers(judge, visualization.decode(model, there))
-            changed.append(np.abs(seen - plain) > allowed)
-        moved.append(np.mean(changed, axis=(0, 1)))
+            seen = _logits(judge, visualization.decode(model, there))
+            changed.append(
+                [np.mean(_elsewhere(plain[h], seen[h])) for h in judge.sizes]
+            )
+        moved.append(np.mean(changed, axis=0))
     return np.stack(moved)
 
 
-def _answers(judge, images):
-    """Int `[B, heads]`."""
+def _logits(judge, images):
+    """{head: float `[B, values]`}."""
     _, logits = judge(images)
-    return np.stack([np.argmax(logits[h], -1) for h in judge.sizes], axis=1)
+    return {head: np.asarray(logits[head]) for head in judge.sizes}
+
+
+def _elsewhere(before, after):
+    """Which answers moved, bool `[B]`, of logits `[B, values]`."""
+    values = np.arange(before.shape[1])
+    possible = before - before.max(axis=1, keepdims=True) > np.log(POSSIBLE)
+    gaps = np.abs(np.argmax(after, axis=1)[:, None] - values)
+    near = gaps <= np.floor(TOLERANCE * len(values))
+    return ~np.any(possible & near, axis=1)
 
 
 def union_scores(profiles, graph, places=PLACES):
-    """Whether children do what their parents do together.
+    """Whether composite latents do what their components do together.
 
-    The profile of a child is compared with the largest entries of its parents'
-    profiles: sum of the smaller over sum of the larger, 1 where they are equal
-    and 0 where they have nothing in common.
+    The profile of each of the graph's `wholes` is compared with the largest
+    entries of its components' profiles: sum of the smaller over sum of the
+    larger, 1 where they are equal and 0 where they have nothing in common.
 
     Args:
       profiles: float `[d, K]`, not negative: what every latent does to every
@@ -252,8 +264,8 @@ def union_scores(profiles, graph, places=PLACES):
       places: how often the graph is put on other latents, for the control.
 
     Returns:
-      None without edges; else plain data: "overlap": {child: in [0, 1]},
-      "mean" over children, and "control": the "mean" of that over graphs whose
+      None without edges; else plain data: "overlap": {latent: in [0, 1]},
+      "mean" over them, and "control": the "mean" of that over graphs whose
       nodes stand on other latents, and "share_as_high", how many of these
       reach the structure's own (small where the structure is meant).
     """
@@ -274,7 +286,7 @@ def union_scores(profiles, graph, places=PLACES):
         ]
         means.append(np.mean(_overlaps(profiles, graph.permuted(numbers))))
     mean = float(np.mean(own))
-    names = [graph.names[child - 1] for child in graph.children()]
+    names = [graph.names[number - 1] for number in graph.wholes()]
     return {
         "overlap": dict(zip(names, own, strict=True)),
         "mean": mean,
@@ -287,11 +299,11 @@ def union_scores(profiles, graph, places=PLACES):
 
 
 def _overlaps(profiles, graph):
-    """Of every child's profile with the union of its parents', floats."""
+    """Of every composite's profile with the union of its parts', floats."""
     overlaps = []
-    for child in graph.children():
-        parents = [parent - 1 for parent in graph.parents(child)]
-        union, own = profiles[parents].max(axis=0), profiles[child - 1]
+    for number, parts in graph.wholes().items():
+        union = profiles[np.array(parts) - 1].max(axis=0)
+        own = profiles[number - 1]
         whole = np.maximum(union, own).sum()
         shared = np.minimum(union, own).sum()
         overlaps.append(float(shared / whole) if whole else 0.0)
@@ -318,15 +330,15 @@ def table(scores):
             f"  {edge}: correlation {value:.3f}, wanted {expected:.3f}"
         )
     for name, words in (
-        ("information", "knows of the factors what its parents know"),
-        ("traversals", "moves what its parents move"),
+        ("information", "knows of the factors what its parts know"),
+        ("traversals", "moves what its parts move"),
     ):
-        children = found.get(name, {}).get("children")
-        if children:
-            control = children["control"]
+        wholes = found.get(name, {}).get("wholes")
+        if wholes:
+            control = wholes["control"]
             high = f"{control['share_as_high']:.1%} of them as high"
             lines.append(
-                f"a child {words}: {children['mean']:.3f}, on other latents "
+                f"a composite {words}: {wholes['mean']:.3f}, on other latents "
                 f"{control['mean']:.3f} ({high})"
             )
     return lines

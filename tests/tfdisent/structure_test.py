@@ -163,6 +163,24 @@ def test_what_is_no_structure_is_said_in_one_line(text, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "wholes"),
+    [
+        ("a", {}),
+        ("b", {1: [2, 3]}),
+        ("c", {1: [2, 3, 4]}),
+        ("d", {3: [1, 2]}),
+        ("e", {4: [1, 2, 3]}),
+        ("f", {3: [1, 2], 5: [3, 4]}),
+        ("1->2", {2: [1]}),
+        # 3 and 4 are made of 1 and 2; 1 is not decomposed into them.
+        ("3=1+2,4=1+2", {3: [1, 2], 4: [1, 2]}),
+    ],
+)
+def test_composites_and_what_they_consist_of(text, wholes):
+    assert Structure.read(text, num_latents=5).wholes() == wholes
+
+
 def test_permuted_nodes_have_the_permuted_covariance():
     structure = Structure.named("f", num_latents=5)
     numbers = np.array([3, 5, 1, 4, 2])

@@ -382,6 +382,27 @@ def test_entries_stand_in_groups_by_kl_and_dead_ones_are_folded(grey):
     assert [s.entries for s in dead] == [[0], [1, 2]]
 
 
+def test_every_entry_that_lives_is_shown_however_many_there_are():
+    model = testing.tiny_model("beta_vae", latent_dim=20)
+    kl = np.full(20, 0.001)
+    kl[[0, 18, 19]] = 1, 3, 2
+    start = visualization.prior_code(model)
+    # Without codes the first 16 would be the widest.
+    (strip,) = visualization.traverse(model, start, steps=2, kl={"z": kl})
+    assert strip.entries == [18, 19, 0] and strip.folded == 17
+    (strip,) = visualization.traverse(
+        model, start, steps=2, most=2, kl={"z": kl}
+    )
+    assert strip.entries == [18, 19] and strip.folded == 17
+    # 20 alive: a run's pictures have 16, the command all.
+    kl += 1
+    for most, count in ((16, 16), (None, 20)):
+        (strip,) = visualization.traverse(
+            model, start, steps=2, most=most, kl={"z": kl}
+        )
+        assert len(strip.entries) == count
+
+
 def test_prior_code():
     vae = testing.tiny_model("vlae")
     mean = visualization.prior_code(vae)
@@ -442,7 +463,9 @@ def test_bars_are_as_long_as_the_information(grey):
     lengths = lengths[lengths > 0]
     # The level learned first, here the last group, stands above.
     half = visualization.GAP
-    assert lengths.tolist() == [30] * half + [visualization.BAR] * half
+    # I_over is the last.
+    full = visualization.BAR
+    assert lengths.tolist() == [30] * half + [full] * half + [46] * half
 
 
 # ---- mixing ----------------------------------------------------------------

@@ -134,6 +134,51 @@ def test_probes_and_samples_stand_in_the_table():
     }
 
 
+def test_samples_and_structures_stand_in_the_table(tmp_path):
+    """Seed 004's table 1, and its dependencies over lambda_B."""
+    inception = {"shape": {"mean": 2.0}, "scale": {"mean": 5.0}}
+    wholes = {"mean": 0.8, "control": {"mean": 0.3, "share_as_high": 0.01}}
+    scores = {
+        "samples": {
+            "in_domain_inception_score": inception,
+            "in_domain_frechet_distance": 12.0,
+        },
+        "structure": {
+            "reencoded": {"largest_gap": 0.08, "divergence": 0.4},
+            "information": {"wholes": None},
+            "traversals": {"wholes": wholes},
+        },
+    }
+    assert compare.quantities_of(scores, {}) == {
+        "in_domain_inception_score": 3.5,
+        "in_domain_inception_score of shape": 2.0,
+        "in_domain_inception_score of scale": 5.0,
+        "in_domain_frechet_distance": 12.0,
+        "structure_gap": 0.08,
+        "structure_divergence": 0.4,
+        "structure_overlap": 0.8,
+        "structure_overlap_elsewhere": 0.3,
+    }
+    runs = []
+    for weight in (1.0, 20.0):
+        runs.append(
+            make_run(tmp_path / str(weight), 0, 0.1, structure_weight=weight)
+        )
+        (runs[-1] / "metrics.json").write_text(json.dumps(scores))
+    lines = compare.table(compare.compare(runs)).splitlines()
+    assert lines[0].split()[1:] == [
+        "in_domain_inception_score",
+        "in_domain_frechet_distance",
+        "structure_gap",
+        "structure_overlap",
+        "structure_overlap_elsewhere",
+    ]
+    assert "structure_weight=20" in lines[2]
+    assert lines[2].split()[-4:] == ["12.00", "0.0800", "0.8000", "0.3000"]
+    one = {"samples": {"inception_score": {"imagenet": {"mean": 2.0}}}}
+    assert compare.quantities_of(one, {}) == {"inception_score": 2.0}
+
+
 def test_how_a_run_is_drawn_makes_no_other_setting(tmp_path):
     for seed in range(2):
         make_run(tmp_path, seed, 0.5, traversal_span=float(seed))

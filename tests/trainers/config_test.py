@@ -40,6 +40,49 @@ def test_every_preset_builds():
                     assert getattr(built, field) == value
 
 
+@pytest.mark.parametrize("dataset", ["sprites", "shapes"])
+def test_rows_of_seed_001s_comparison_have_equal_means(dataset):
+    names = {"beta_vae", "factor_vae", "beta_tcvae"}
+    names |= {"vlae", "pro_vlae", "jacobian_vae"}
+    rows = {n: config.build(n, dataset, "ladder") for n in names}
+    equal = {
+        (
+            row.network if name != "pro_vlae" else "ladder",
+            row.steps,
+            # Half of FactorVAE's batch is its critic's.
+            row.batch_size // (2 if name == "factor_vae" else 1),
+            getattr(row, "latent_dim", 0) or 3 * row.z_dim,
+            # Errors are of images that nobody trained on.
+            row.evaluation_split,
+        )
+        for name, row in rows.items()
+    }
+    codes = {"sprites": 6, "shapes": 9}[dataset]
+    assert equal == {("ladder", 21_000, 64, codes, "validation")}
+
+
+@pytest.mark.parametrize("dataset", ["sprites", "mnist", "fashion_mnist"])
+def test_rows_of_seed_004s_comparison_have_equal_means(dataset):
+    names = ("beta_vae", "factor_vae", "beta_tcvae", "cascade_vae")
+    rows = [config.build(n, dataset, "burgess") for n in names]
+    rows += [
+        config.build("cascade_vae", dataset, preset)
+        for preset in ("default", "factor_vae", "beta_tcvae")
+    ]
+    equal = {
+        (
+            row.network,
+            row.steps,
+            row.batch_size
+            // (2 if "factor_vae" in (row.model, row.preset) else 1),
+            row.latent_dim,
+            row.learning_rate,
+        )
+        for row in rows
+    }
+    assert equal == {("burgess", 20_000, 64, 10, 5e-4)}
+
+
 def test_settings_are_parsed_by_type():
     built = config.build(
         "autoencoder",

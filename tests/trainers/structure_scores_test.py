@@ -33,6 +33,19 @@ def test_independent_codes_ignore_the_structure():
     assert scores["divergence"] == pytest.approx(exact, abs=0.03)
 
 
+def test_the_mean_of_parents_has_its_own_covariance():
+    z = np.random.default_rng(0).standard_normal((100_000, 5))
+    graph = Structure.named("f", num_latents=5)
+    codes = graph.sample(z, "mean")
+    scores = structure_scores.correlation_scores(codes, graph, "mean")
+    assert scores["largest_gap"] < 0.015
+    assert scores["divergence"] < 1e-3
+    # z3 = (z1 + z2 + z3) / 3, z5 = (z3 + z4 + z5) / 3: 1/9 of Var 1/3 and 7/27.
+    assert scores["edges"]["z3->z5"][1] == pytest.approx(7**-0.5)
+    other = structure_scores.correlation_scores(codes, graph)
+    assert other["largest_gap"] > 0.15 and other["divergence"] > 0.3
+
+
 def test_divergence_by_hand():
     # Of N(2, 3) from N(0, 5).
     found = structure_scores.normal_divergence(
@@ -70,6 +83,16 @@ def test_a_child_that_is_the_union_and_one_that_is_not():
     assert wrong["control"]["share_as_high"] == 1.0
 
 
+def test_what_is_decomposed_is_the_union_of_its_children():
+    """Structure c: z1 moves all that z2, z3 and z4 move."""
+    profiles = np.vstack([np.ones(3), np.eye(3)])
+    graph = Structure.named("c", num_latents=4)
+    scores = structure_scores.union_scores(profiles, graph)
+    assert scores["overlap"] == {"z1": 1.0}
+    # One in four places has z1 at the top.
+    assert scores["control"]["share_as_high"] == pytest.approx(0.25, abs=0.05)
+
+
 def test_part_of_the_union():
     profiles = np.array([[1.0, 0], [0, 1.0], [0.5, 0], [0, 0]])
     scores = structure_scores.union_scores(profiles, D)
@@ -99,6 +122,7 @@ class Pixels(base.PartsModel):
     parts = {"z": (4,)}
     units = base.single_entries("z", 4)
     graph = D
+    conditional = "linear_sem"
 
     def encode(self, image):
         return {"z": 4 * tf.reshape(image, [-1, 4]) - 2}
@@ -122,19 +146,41 @@ class Judge:
         second = np.maximum(flat[:, 1], flat[:, 2])
         levels = [np.floor(3.999 * v).astype(int) for v in (first, second)]
         return None, {
-            n: np.eye(4)[v] for n, v in zip(self.sizes, levels, strict=True)
+            n: 9 * np.eye(4)[v] for n, v in zip(self.sizes, levels, strict=True)
         }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "moved"),
+    [
+        # Ten values: one further is the same, two further are not.
+        ({3: 0}, {4: 0}, False),
+        ({3: 0}, {5: 0}, True),
+        # A square: 1, 4 and 7 look the same, and either is right before.
+        ({1: 0, 4: -1, 7: -2}, {7: 0}, False),
+        ({1: 0, 4: -1, 7: -2}, {9: 0}, True),
+        # What the judge hardly believed was not there.
+        ({1: 0, 7: -3}, {7: 0}, True),
+    ],
+)
+def test_an_answer_moves_away_from_all_that_was_possible(before, after, moved):
+    logits = np.full((2, 1, 10), -20.0)
+    for row, known in zip(logits, (before, after), strict=True):
+        row[0, list(known)] = list(known.values())
+    assert structure_scores._elsewhere(*logits).tolist() == [moved]
 
 
 @pytest.fixture
 def dataset():
-    factors = np.random.default_rng(0).integers(0, 2, (400, 4))
-    images = 0.3 * factors.reshape(-1, 2, 2, 1).astype(np.float32)
+    factors = np.random.default_rng(0).integers(0, 2, (400, 5))
+    images = 0.3 * factors[:, :4].reshape(-1, 2, 2, 1).astype(np.float32)
+    # A factor of one value holds nothing that a code could tell.
+    factors[:, 4] = 0
     return Dataset(
         name="pixels",
         splits={"train": ArraySplit(images, factors=factors)},
-        factor_names=("a", "b", "c", "d"),
-        factor_sizes=(2, 2, 2, 2),
+        factor_names=("a", "b", "c", "d", "constant"),
+        factor_sizes=(2, 2, 2, 2, 1),
     )
 
 
@@ -149,13 +195,14 @@ def test_scores_of_a_known_model(dataset):
     shares = scores["information"]["shares"]
     for latent, factor in zip(("z1", "z2", "z3", "z4"), "abcd", strict=True):
         assert shares[latent][factor] == pytest.approx(1)
+    assert "constant" not in shares["z1"]
     moved = scores["traversals"]["moved"]
     assert moved["z4"] == {"first": 0, "second": 0}
     assert moved["z1"]["first"] > 0.4 and moved["z1"]["second"] == 0
     assert moved["z3"]["first"] > 0.4 and moved["z3"]["second"] > 0.4
-    children = scores["traversals"]["children"]
-    assert children["overlap"]["z3"] > 0.7
-    assert children["control"]["mean"] < children["mean"]
+    wholes = scores["traversals"]["wholes"]
+    assert wholes["overlap"]["z3"] > 0.7
+    assert wholes["control"]["mean"] < wholes["mean"]
     text = "\n".join(structure_scores.table({"structure": scores}))
     assert "z1->z3: correlation 0.5" in text
 

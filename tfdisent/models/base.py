@@ -267,7 +267,8 @@ class PartsModel(StepModel):
         posterior; parts without one are given as `encode` gives them.
       stage_ends: the steps at which stages of training end.
       graph: None, or the `Structure` that the entries of its part `z` were
-        trained to follow; then there is a method `reencode(z, seed)`.
+        trained to follow; then there is a method `reencode(z, seed)`, and
+        `conditional`, a name in `structure.CONDITIONALS`.
 
     Attributes:
       parts: {name: shape without batch}, in order.

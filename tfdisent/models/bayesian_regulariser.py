@@ -93,13 +93,8 @@ class BayesianRegulariser(regularisers.Regulariser):
         if self.disc_input == "pair":
             reencoded = tf.concat([z, reencoded], axis=-1)
             target = tf.concat([z, target], axis=-1)
-        # One pass for both: five million weights are read once.
-        logits = self.critic(tf.concat([reencoded, target], axis=0))
-        own, others = tf.split(logits, 2)
-        estimate = tf.reduce_mean(own[:, 0] - own[:, 1])
-        loss = 0.5 * (
-            regularisers.class_error(own, 0)
-            + regularisers.class_error(others, 1)
+        estimate, loss = regularisers.density_ratio(
+            self.critic, reencoded, target
         )
         reports = {"structure_critic": loss, "structure_kl": estimate}
         return regularisers.Penalty(self.weight * estimate, reports, loss)

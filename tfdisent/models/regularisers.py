@@ -183,11 +183,7 @@ class CriticTC(Regulariser):
         permuted = noise.permuted_columns(
             self._other_codes(vae, run), noise.fold(run.seed, 2)
         )
-        # In one batch: the critic's five million weights are read once.
-        both = self.critic(tf.concat([z, permuted], axis=0))
-        own, others = both[: tf.shape(z)[0]], both[tf.shape(z)[0] :]
-        estimate = tf.reduce_mean(own[:, 0] - own[:, 1])
-        loss = 0.5 * (class_error(own, 0) + class_error(others, 1))
+        estimate, loss = density_ratio(self.critic, z, permuted)
         reports = {"critic": loss, "critic_total_correlation": estimate}
         return Penalty(self.gamma * estimate, reports, loss)
 
@@ -301,6 +297,24 @@ def joined(codes):
     return tf.concat(list(codes.values()), axis=-1)
 
 
-def class_error(logits, label):
+def density_ratio(critic, codes, others):
+    """KL(q || p) by a critic that tells codes of q from those of p.
+
+    Args:
+      critic: `[B, n]` -> logits `[B, 2]`; D is the softmax's first entry.
+      codes: `[B, n]`, of q.
+      others: `[B', n]`, of p.
+
+    Returns:
+      E_q log D / (1 - D), and the critic's mean cross-entropy; scalars.
+    """
+    # In one batch: the critic's five million weights are read once.
+    both = critic(tf.concat([codes, others], axis=0))
+    own, rest = both[: tf.shape(codes)[0]], both[tf.shape(codes)[0] :]
+    estimate = tf.reduce_mean(own[:, 0] - own[:, 1])
+    return estimate, 0.5 * (_class_error(own, 0) + _class_error(rest, 1))
+
+
+def _class_error(logits, label):
     """Mean cross-entropy of logits `[B, 2]` when all rows are of one class."""
     return -tf.reduce_mean(tf.nn.log_softmax(logits)[:, label])
