@@ -1,4 +1,4 @@
-"""Adam, fused: one kernel a variable instead of a dozen."""
+"""Adam, fused: one kernel a variable instead of a dozen; a falling rate."""
 
 import keras
 import tensorflow as tf
@@ -41,3 +41,21 @@ class Adam(keras.optimizers.Adam):
             epsilon=tf.cast(self.epsilon, dtype),
             grad=tf.cast(gradient, dtype),
         )
+
+
+def cosine_decay(learning_rate, steps):
+    """A learning rate that falls to zero along half a cosine.
+
+    Args:
+      learning_rate: at step 0.
+      steps: over which it falls, at least 1; from then on it is zero.
+
+    Raises:
+      ValueError: fewer steps.
+    """
+    if steps < 1:
+        raise ValueError(
+            "A falling learning rate (decay) needs schedule_steps of at least "
+            f"1. Received: {steps}"
+        )
+    return keras.optimizers.schedules.CosineDecay(learning_rate, steps)

@@ -200,6 +200,9 @@ class ClassVAEConfig(RunConfig):
     classifier_steps: int = 1
     learning_rate: float = 1e-3
     classifier_learning_rate: float = 1e-3
+    decay: bool = False
+
+    passed = ("seed", "schedule_steps")
 
 
 @dataclasses.dataclass(frozen=True)

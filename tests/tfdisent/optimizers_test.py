@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfdisent.optimizers import Adam
+from tfdisent.optimizers import cosine_decay
 
 SETTINGS = [
     {},
@@ -103,3 +104,11 @@ def test_configuration_comes_back():
     restored = keras.saving.deserialize_keras_object(config)
     assert isinstance(restored, Adam)
     assert restored.get_config() == optimizer.get_config()
+
+
+def test_a_falling_rate_ends_at_zero_and_needs_a_schedule():
+    rate = cosine_decay(0.1, 200)
+    rates = [rate(n) for n in (0, 100, 200, 300)]
+    np.testing.assert_allclose(rates, [0.1, 0.05, 0, 0], atol=1e-7)
+    with pytest.raises(ValueError, match="needs schedule_steps of at least 1"):
+        cosine_decay(0.1, 0)

@@ -38,6 +38,7 @@ from tfdisent import networks
 from tfdisent import noise
 from tfdisent.models import base
 from tfdisent.optimizers import Adam
+from tfdisent.optimizers import cosine_decay
 
 LOGIT_CAP = 10.0
 STEP2_INPUTS = ("w", "z", "both")
@@ -65,6 +66,9 @@ class ClassVAE(base.PartsModel):
       classifier_steps: updates of the classifier a step, each on new draws.
       learning_rate: of everything but the classifier.
       classifier_learning_rate: of the classifier.
+      decay: whether `learning_rate` falls to zero along half a cosine; the
+        classifier's stays, so that it catches up with what it judges.
+      schedule_steps: training steps over which it falls.
       seed: of the noise.
     """
 
@@ -99,6 +103,8 @@ class ClassVAE(base.PartsModel):
         classifier_steps=1,
         learning_rate=1e-3,
         classifier_learning_rate=1e-3,
+        decay=False,
+        schedule_steps=0,
         seed=0,
         **kwargs,
     ):
@@ -123,6 +129,8 @@ class ClassVAE(base.PartsModel):
         self.classifier_steps = classifier_steps
         self.learning_rate = learning_rate
         self.classifier_learning_rate = classifier_learning_rate
+        self.decay = decay
+        self.schedule_steps = schedule_steps
         shape = self.image_shape
         self.encoder_generic = networks.label_encoder(
             shape, 2 * latent_dim, name="encoder_generic"
@@ -197,8 +205,11 @@ class ClassVAE(base.PartsModel):
         return self.decode(generic, specific, label)
 
     def default_optimizers(self):
+        rate = self.learning_rate
+        if self.decay:
+            rate = cosine_decay(rate, self.schedule_steps)
         return {
-            "main": Adam(self.learning_rate),
+            "main": Adam(rate),
             "classifier": Adam(self.classifier_learning_rate),
         }
 

@@ -38,6 +38,7 @@ from tfdisent import losses
 from tfdisent import noise
 from tfdisent.models import base
 from tfdisent.optimizers import Adam
+from tfdisent.optimizers import cosine_decay
 
 # Cosine similarities are sharpened by this before the softmax.
 COSINE_SCALE = 10.0
@@ -118,11 +119,6 @@ class FDEN(base.PartsModel):
                 raise ValueError(
                     f"{name} must be one of {CHOICES[name]}. Received: {value}"
                 )
-        if decay and schedule_steps < 1:
-            raise ValueError(
-                "decay needs schedule_steps of at least 1. Received: "
-                f"schedule_steps={schedule_steps}"
-            )
         self.backbone = backbone
         self.backbone.trainable = False
         self.alignment = alignment
@@ -309,9 +305,7 @@ class FDEN(base.PartsModel):
     def default_optimizers(self):
         rate = self.learning_rate
         if self.decay:
-            rate = keras.optimizers.schedules.CosineDecay(
-                rate, self.schedule_steps
-            )
+            rate = cosine_decay(rate, self.schedule_steps)
         return {"main": Adam(rate, beta_1=0.5, beta_2=0.999)}
 
     def variables_of(self, name):

@@ -276,3 +276,13 @@ def test_other_sizes_and_inputs_are_refused():
         make(image_shape=(32, 32, 1))
     with pytest.raises(ValueError, match="Received: y"):
         make(step2_input="y")
+
+
+@pytest.mark.parametrize("decay, half_way", [(False, 1e-3), (True, 5e-4)])
+def test_the_classifiers_rate_stays_when_the_others_falls(decay, half_way):
+    optimizers = make(decay=decay, schedule_steps=200).default_optimizers()
+    for name, rate in {"main": half_way, "classifier": 1e-3}.items():
+        optimizers[name].iterations.assign(100)
+        np.testing.assert_allclose(
+            optimizers[name].learning_rate, rate, atol=1e-7
+        )
