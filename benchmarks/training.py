@@ -26,6 +26,7 @@ from tfdisent import models
 from tfdisent.data import pipeline
 from tfdisent.data.episodes import EpisodeSampler
 from tfdisent.models.vae import Pass
+from trainers import presets
 
 WARM_UP = 5
 # Batch and image shape at which a model is timed. Half of factor_vae's batch
@@ -50,8 +51,8 @@ CASES = {
 }
 
 
-def case(name, network=None):
-    """`(model, batches)`: a model and its endless pipeline."""
+def case(name, network=None, preset=None):
+    """`(model, batches)`: a model, as its class or a preset has it, fed."""
     size, shape = CASES[name]
     rng = np.random.default_rng(0)
     if "episodes" in models.get(name).needs:
@@ -60,8 +61,10 @@ def case(name, network=None):
         sampler = EpisodeSampler(np.repeat(np.arange(480), 20))
         return model, sampler.batches(codes.__getitem__, size)
     model_class = models.get(name)
-    choice = "network" in inspect.signature(model_class).parameters
-    options = {"network": network} if network and choice else {}
+    known = inspect.signature(model_class).parameters
+    options = presets.find(name, "any", preset) if preset else {}
+    options |= {"network": network} if network else {}
+    options = {k: v for k, v in options.items() if k in known}
     model = model_class(image_shape=shape, **options)
     images = rng.random((4_000, *shape), np.float32) > 0.9
     classes = len(model.paths) if "hierarchy" in model.needs else 10
@@ -80,10 +83,10 @@ def median_ms(step, next_batch, steps):
     return statistics.median(times[WARM_UP:])
 
 
-def measure(name, precision, steps, network=None):
+def measure(name, precision, steps, network=None, preset=None):
     """The figures of one model under one precision."""
     keras.config.set_dtype_policy(precision)
-    model, batches = case(name, network)
+    model, batches = case(name, network, preset)
     model.compile()
     train_step = tf.function(model.train_step, jit_compile=False)
     iterator = iter(batches)
@@ -184,6 +187,7 @@ def main():
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--network", help="of models that have a choice")
+    parser.add_argument("--preset", help="of trainers/presets; else defaults")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--parts", action="store_true")
     arguments = parser.parse_args()
@@ -196,7 +200,11 @@ def main():
                 figures = part_times(name, precision, arguments.steps)
             else:
                 figures = measure(
-                    name, precision, arguments.steps, arguments.network
+                    name,
+                    precision,
+                    arguments.steps,
+                    arguments.network,
+                    arguments.preset,
                 )
             if arguments.json:
                 print(json.dumps(figures), flush=True)
