@@ -25,6 +25,9 @@ What the paper leaves open or says two ways:
 - h sees w in step 2, and z in step 1 (section 3.3): it never learns to read
   z, so z may go on holding the class, which the paper's own table 1 shows.
   `step2_input="z"` trains h on what it judges; that is our own setting.
+- Encoder and h chase each other, and how much of the class z shows depends on
+  when training stops; with `decay` the encoders come to rest and h does not.
+  Ours, too.
 - BCE has no upper bound, so step 1 cuts logits at +-10; `capped` is the share
   of logits that were cut.
 """
