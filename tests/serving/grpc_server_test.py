@@ -259,7 +259,7 @@ def test_bad_predicts(prediction, request_, code, message):
 
 
 def test_deadlines(prediction):
-    request = request_of("zoo", "loop", x=np.float32([1e5]))
+    request = request_of("zoo", "loop", x=np.float32([5e5]))
     with pytest.raises(grpc.RpcError) as caught:
         prediction.Predict(request, timeout=0.1)
     assert caught.value.code() == STATUS.DEADLINE_EXCEEDED

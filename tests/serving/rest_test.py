@@ -640,7 +640,7 @@ def test_many_rows_are_refused(narrow):
 
 def test_slow_answers_and_full_queues(narrow):
     """One request runs too long, two wait too long, others find no room."""
-    busy = {"signature_name": "loop", "instances": [4e5]}
+    busy = {"signature_name": "loop", "instances": [1.5e6]}
     answers = []
 
     def ask():

@@ -285,14 +285,14 @@ def test_a_stop_finishes_what_runs(hot):
     server, models = hot
     before = sorted(p for p in models.rglob("*"))
     answers = []
-    busy = {"signature_name": "loop", "instances": [2e5]}
+    busy = {"signature_name": "loop", "instances": [6e5]}
     thread = threading.Thread(
         target=lambda: answers.append(server.predict("zoo", busy))
     )
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "zoo"
     request.model_spec.signature_name = "loop"
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto([2e5]))
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto([6e5]))
     address = f"127.0.0.1:{server.grpc_port}"
     with grpc.insecure_channel(address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -317,10 +317,10 @@ def test_a_stop_finishes_what_runs(hot):
             for _ in range(100):
                 server.get("/v1/models/zoo/metadata")
                 time.sleep(0.01)
-        assert list(running.result().outputs["y"].float_val) == [2e5]
+        assert list(running.result().outputs["y"].float_val) == [6e5]
     thread.join()
     status, errors = server.wait()
-    assert answers == [(200, {"predictions": [2e5]})]
+    assert answers == [(200, {"predictions": [6e5]})]
     assert status == 0
     assert "Traceback" not in errors
     assert sorted(p for p in models.rglob("*")) == before
