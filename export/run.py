@@ -88,12 +88,7 @@ def export_run(run, output, data_dir=None, max_pixels=None):
     from trainers import rundir
 
     config, _ = rundir.read_config(run)
-    model = rundir.load_model(run)
-    if not getattr(model, "parts", None):
-        raise InputError(
-            f"{run!r} is a run of {config.model}, which has no named parts to "
-            "encode to and decode from; there is nothing to export."
-        )
+    model = rundir.load_parts_model(run)
     dataset, images = held_out_images(config, model, data_dir)
     samples = None
     card = {

@@ -108,12 +108,7 @@ def encode(run, source, output, report=print):
     from tfdisent.data import pipeline
     from trainers import rundir
 
-    model = rundir.load_model(run)
-    if not hasattr(model, "parts"):
-        raise InputError(
-            f"{str(run)!r} holds a {type(model).__name__}, which has no named "
-            "parts to encode to."
-        )
+    model = rundir.load_parts_model(run)
     split, names = open_source(source, model.image_shape)
     if model.takes_label and split.labels is None:
         raise InputError(

@@ -363,6 +363,21 @@ def load_model(run, report=print):
     return model
 
 
+def load_parts_model(run):
+    """`load_model` for what works on named parts.
+
+    Raises:
+      InputError: as `load_model`; the model has none.
+    """
+    model = load_model(run)
+    if not getattr(model, "parts", None):
+        raise InputError(
+            f"{str(run)!r} holds a {type(model).__name__}, which has no named "
+            "parts to encode to or decode from."
+        )
+    return model
+
+
 def load_backbone(path, value_range=(0.0, 1.0)):
     """A frozen encoder and decoder: a run directory or any SavedModel.
 

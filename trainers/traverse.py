@@ -54,7 +54,7 @@ def main(flags):
     from tfdisent import visualization
     from trainers import rundir
 
-    models = {name: rundir.load_model(name) for name in flags.runs}
+    models = {name: rundir.load_parts_model(name) for name in flags.runs}
     if all(model.takes_label for model in models.values()):
         picture = class_pictures(models, flags)
         rundir.write_atomically(output, visualization.png(picture))

@@ -8,8 +8,10 @@ from PIL import Image
 
 from tfdisent import InputError
 from tfdisent import data
+from tfdisent.models.base import StepModel
 from trainers import command
 from trainers import config as configuration
+from trainers import rundir
 from trainers import train
 from trainers import traverse
 
@@ -130,6 +132,12 @@ def test_bad_arguments_are_one_line(arguments, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_run_without_parts_is_one_line(runs, monkeypatch, capsys):
+    monkeypatch.setattr(rundir, "load_model", lambda _: StepModel((8, 8, 1)))
+    assert run(f"--runs={runs / 'beta_vae'}", "--output=x.png") == 2
+    assert "a StepModel, which has no named parts" in capsys.readouterr().err
 
 
 def test_an_image_that_is_not_there(runs):
