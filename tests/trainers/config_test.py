@@ -221,6 +221,10 @@ def test_hdn_mirrors_no_poses_and_trains_rivals_where_they_are_asked_for():
         built = config.build("hdn", "shapes", preset, settings)
         assert (built.hierarchy, built.mirror) == ("P", False)
         assert built.baseline_steps == 0
+    for dataset, tree in (("shapes", "C"), ("omniglot", "alphabet")):
+        paper = config.build("hdn", dataset, "paper")
+        assert (paper.hierarchy, paper.mirror) == (tree, False)
+        assert (paper.steps, paper.halve_every) == (300_000, 100_000)
     assert config.build("hdn", "folder:x").baseline_steps == 0
     real = config.build("hdn", "fashion_mnist")
     assert real.baseline_steps == 2_000
