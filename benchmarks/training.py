@@ -62,7 +62,10 @@ def case(name, network=None, preset=None):
         return model, sampler.batches(codes.__getitem__, size)
     model_class = models.get(name)
     known = inspect.signature(model_class).parameters
-    options = presets.find(name, "any", preset) if preset else {}
+    options = {}
+    if preset:
+        options |= presets.find(name, "any", preset)
+        options["schedule_steps"] = options.get("steps", 1)
     options |= {"network": network} if network else {}
     options = {k: v for k, v in options.items() if k in known}
     model = model_class(image_shape=shape, **options)
