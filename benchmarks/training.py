@@ -55,11 +55,6 @@ def case(name, network=None, preset=None):
     """`(model, batches)`: a model, as its class or a preset has it, fed."""
     size, shape = CASES[name]
     rng = np.random.default_rng(0)
-    if "episodes" in models.get(name).needs:
-        model = models.get(name)(models.get("autoencoder")(shape))
-        codes = rng.normal(size=(9_600, model.size)).astype(np.float32)
-        sampler = EpisodeSampler(np.repeat(np.arange(480), 20))
-        return model, sampler.batches(codes.__getitem__, size)
     model_class = models.get(name)
     known = inspect.signature(model_class).parameters
     options = {}
@@ -68,6 +63,11 @@ def case(name, network=None, preset=None):
         options["schedule_steps"] = options.get("steps", 1)
     options |= {"network": network} if network else {}
     options = {k: v for k, v in options.items() if k in known}
+    if "episodes" in model_class.needs:
+        model = model_class(models.get("autoencoder")(shape), **options)
+        codes = rng.normal(size=(9_600, model.size)).astype(np.float32)
+        sampler = EpisodeSampler(np.repeat(np.arange(480), 20))
+        return model, sampler.batches(codes.__getitem__, size)
     model = model_class(image_shape=shape, **options)
     images = rng.random((4_000, *shape), np.float32) > 0.9
     classes = len(model.paths) if "hierarchy" in model.needs else 10

@@ -50,6 +50,25 @@ def mirrored():
     )
 
 
+@pytest.fixture(scope="session")
+def save_run():
+    """Writes a run directory as training leaves it, at step 0.
+
+    Takes the directory, the configuration, the images' shape and, for a model
+    on one, the backbone; returns the model.
+    """
+    from trainers import rundir
+
+    def save(workdir, config, image_shape=(32, 32, 1), backbone=None):
+        config = rundir.claim(workdir, config, image_shape)
+        model = rundir.build_model(config, image_shape, backbone)
+        model.compile()
+        rundir.Checkpoints(model, workdir / "checkpoints").save()
+        return model
+
+    return save
+
+
 @pytest.fixture
 def narrow_ali(monkeypatch):
     """ALI's networks with their kernels and strides, but few filters."""

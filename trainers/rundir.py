@@ -396,12 +396,7 @@ def load_backbone(path, value_range=(0.0, 1.0)):
             f"Backbone {str(path)!r} is neither a run directory (config.json) "
             "nor a SavedModel (saved_model.pb)."
         )
-    backbone = load_model(path)
-    if not hasattr(backbone, "parts"):
-        raise InputError(
-            f"Backbone {str(path)!r}: FDEN needs a model that decodes; this "
-            f"is a {type(backbone).__name__}."
-        )
+    backbone = load_parts_model(path)
     unusable = [n for n, shape in backbone.parts.items() if len(shape) != 1]
     if backbone.takes_label or unusable:
         raise InputError(

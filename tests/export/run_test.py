@@ -18,25 +18,14 @@ from trainers import rundir
 SMALL = ("latent_dim=8", "filters=8,8,8", "hidden=16")
 
 
-def save_run(folder, config, backbone=None):
-    """A run directory as training leaves it, at step 0."""
-    shape = (32, 32, 1)
-    rundir.claim(folder, config, shape)
-    model = rundir.build_model(config, shape, backbone)
-    model.compile()
-    rundir.Checkpoints(model, folder / "checkpoints").save()
-    return model
-
-
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, save_run):
     """A folder with the run of a backbone and of an FDEN on it."""
     folder = tmp_path_factory.mktemp("runs")
     config = configuration.build("autoencoder", "digits", settings=SMALL)
     backbone = save_run(folder / "autoencoder", config)
-    # A schedule is that of a run under way, which this is not.
-    config = configuration.build("fden", "digits", settings=["decay=no"])
-    save_run(folder / "fden", config, backbone)
+    config = configuration.build("fden", "digits")
+    save_run(folder / "fden", config, backbone=backbone)
     rundir.copy_backbone(folder / "autoencoder", folder / "fden" / "backbone")
     (folder / "fden" / "metrics.json").write_text(
         '{"few_shot": {"accuracy": 0.5}, "undefined": NaN}'

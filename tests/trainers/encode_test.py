@@ -79,13 +79,10 @@ def test_an_output_that_is_a_folder_is_refused_at_once(run, folder, tmp_path):
         encode.encode(run, folder, tmp_path, str)
 
 
-def test_a_run_without_parts(folder, tmp_path):
+def test_a_run_without_parts(folder, tmp_path, save_run):
     rival = "tfdisent.models.few_shot:MatchingNetwork"
     config = configuration.build(rival, "digits", settings=["filters=4"])
-    rundir.claim(tmp_path / "rival", config, (8, 8, 1))
-    model = rundir.build_model(config, (8, 8, 1))
-    model.compile()
-    rundir.Checkpoints(model, tmp_path / "rival" / "checkpoints").save()
+    save_run(tmp_path / "rival", config, (8, 8, 1))
     with pytest.raises(InputError, match="a MatchingNetwork, which has no"):
         encode.encode(tmp_path / "rival", folder, tmp_path / "codes.npz")
 

@@ -154,21 +154,21 @@ def test_another_data_set_has_a_file_of_its_own(run, tmp_path):
     assert "held_out" in found
 
 
-def run_of_step_0(
-    workdir, *settings, model="beta_vae", dataset="digits", side=32
-):
+@pytest.fixture
+def run_of_step_0(save_run):
     """The directory of a run that has not trained yet, on digits."""
-    config = configuration.build(
-        model, dataset, settings=["latent_dim=2", *settings]
-    )
-    rundir.claim(workdir, config, (side, side, 1))
-    model = rundir.build_model(config, (side, side, 1))
-    model.compile()
-    rundir.Checkpoints(model, workdir / "checkpoints").save()
-    return workdir
+
+    def make(workdir, *settings, model="beta_vae", dataset="digits", side=32):
+        config = configuration.build(
+            model, dataset, settings=["latent_dim=2", *settings]
+        )
+        save_run(workdir, config, (side, side, 1))
+        return workdir
+
+    return make
 
 
-def test_what_is_kept_out_of_a_grid_is_held_out(data, tmp_path):
+def test_what_is_kept_out_of_a_grid_is_held_out(data, tmp_path, run_of_step_0):
     run = run_of_step_0(tmp_path, "evaluation_split=validation", dataset=data)
     found = evaluate.evaluate(run, names=("losses",))
     assert "held_out" in found and "training_images" not in found
@@ -198,14 +198,14 @@ def test_only_what_was_trained_on_is_seen(data, monkeypatch):
         assert found == {"apart": apart}
 
 
-def test_more_classes_than_a_model_has_are_refused(tmp_path):
+def test_more_classes_than_a_model_has_are_refused(tmp_path, run_of_step_0):
     run = run_of_step_0(tmp_path, "num_classes=3", model="class_vae", side=28)
     with pytest.raises(InputError, match="model of 3 classes; .* has 10"):
         evaluate.evaluate(run)
 
 
 def test_data_without_factors_give_losses_codes_and_judged_swaps(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, run_of_step_0
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     run = run_of_step_0(tmp_path / "run", "judge_steps=2")
@@ -240,7 +240,7 @@ def test_a_judge_has_seen_all_classes_of_test_images_or_none():
         assert found is one_set
 
 
-def test_only_what_was_asked_for_is_done(tmp_path):
+def test_only_what_was_asked_for_is_done(tmp_path, run_of_step_0):
     run = run_of_step_0(tmp_path)
     with pytest.raises(InputError, match="'digits' has no known factors"):
         evaluate.evaluate(run, names=("mig",))

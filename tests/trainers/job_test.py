@@ -114,6 +114,14 @@ class Foreign(tf.Module):
         return {"picture": tf.reshape(flat, [-1, 32, 32, 1])}
 
 
+def save_foreign(path):
+    """A SavedModel that this package did not write; returns its module."""
+    foreign = Foreign()
+    signatures = {"encode": foreign.encode, "decode": foreign.decode}
+    tf.saved_model.save(foreign, str(path), signatures)
+    return foreign
+
+
 def quick_fden():
     config = configuration.build("fden", "digits")
     return dataclasses.replace(
@@ -129,12 +137,7 @@ def quick_fden():
 
 
 def test_fden_on_a_foreign_saved_model(tmp_path):
-    foreign = Foreign()
-    tf.saved_model.save(
-        foreign,
-        str(tmp_path / "foreign"),
-        {"encode": foreign.encode, "decode": foreign.decode},
-    )
+    foreign = save_foreign(tmp_path / "foreign")
     run = tmp_path / "run"
     text = job.run(
         quick_fden(),
@@ -169,12 +172,7 @@ def test_an_unusable_backbone_leaves_nothing(tmp_path):
 
 def test_a_backbone_of_other_images_is_not_kept(tmp_path):
     """Kept, it would stand in the way of the right one."""
-    foreign = Foreign()
-    tf.saved_model.save(
-        foreign,
-        str(tmp_path / "foreign"),
-        {"encode": foreign.encode, "decode": foreign.decode},
-    )
+    save_foreign(tmp_path / "foreign")
     images = np.zeros((40, 8, 8, 3), np.uint8)
     np.savez(
         tmp_path / "colour.npz",

@@ -9,7 +9,6 @@ from tfdisent.data import ArraySplit
 from tfdisent.data import Dataset
 from trainers import config as configuration
 from trainers import retrieve
-from trainers import rundir
 from trainers import train
 
 
@@ -38,16 +37,13 @@ def test_the_nearest_of_sixty_thousand_codes_is_itself():
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, save_run):
     """A run directory of an untrained tiny HDN."""
     workdir = tmp_path_factory.mktemp("run")
     config = configuration.build(
         "hdn", "fashion_mnist", settings=["filters=2", "style_dim=2"]
     )
-    config = rundir.claim(workdir, config, (16, 16, 1))
-    model = rundir.build_model(config, (16, 16, 1))
-    model.compile()
-    rundir.Checkpoints(model, workdir / "checkpoints").save()
+    save_run(workdir, config, (16, 16, 1))
     return workdir
 
 

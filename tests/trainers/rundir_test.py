@@ -73,14 +73,13 @@ def test_directories_that_are_no_runs(tmp_path):
         rundir.load_backbone(tmp_path / "missing")
 
 
-def test_runs_that_cannot_be_plugged_in_or_lost_their_backbone(tmp_path):
+def test_runs_that_cannot_be_plugged_in_or_lost_their_backbone(
+    tmp_path, save_run
+):
     rival = "tfdisent.models.few_shot:PrototypicalNetwork"
     config = configuration.build(rival, "digits", settings=["filters=4"])
-    rundir.claim(tmp_path / "rival", config, (32, 32, 1))
-    model = rundir.build_model(config, (32, 32, 1))
-    model.compile()
-    rundir.Checkpoints(model, tmp_path / "rival" / "checkpoints").save()
-    with pytest.raises(InputError, match="this is a PrototypicalNetwork"):
+    save_run(tmp_path / "rival", config)
+    with pytest.raises(InputError, match="rival' holds a PrototypicalNetwork"):
         rundir.load_backbone(tmp_path / "rival")
     config = configuration.build("fden", "digits")
     rundir.claim(tmp_path / "fden", config, (32, 32, 1))
