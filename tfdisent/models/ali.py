@@ -16,6 +16,8 @@ Departures, all of them options:
   encoder can outrun the critic, and then the codes' scale runs away.
 """
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -30,6 +32,8 @@ from tfdisent.optimizers import Adam
 # The mean image is kept this far from 0 and 1 before its log-odds are taken.
 MEAN_MARGIN = 1e-2
 LOG_SCALE_BOUND = 2.0
+# Of the images that `critic_noise` is for: 32x32 in grey.
+VALUES = 1_024
 
 
 @keras.saving.register_keras_serializable("tfdisent")
@@ -47,7 +51,8 @@ class ALI(base.PartsModel):
       recon_weight: of the summed squared reconstruction error; 0 is the
         literal paper.
       critic_noise: standard deviation of the noise on the critic's images at
-        step 0; 0 is the literal paper.
+        step 0, for images of 1,024 values; it grows with the square root of
+        their number, over which a critic averages. 0 is the literal paper.
       noise_steps: steps over which that noise fades linearly to zero.
       norm: `"batch"`, or None for a network without batch statistics.
       seed: of the noise.
@@ -201,7 +206,10 @@ class ALI(base.PartsModel):
                 noise.normal(noise.shape_of(image), self.noise_seed(salt))
                 for salt in (2, 3)
             ]
-            images += self.critic_noise * left * _in_turns(*draws)
+            scale = self.critic_noise * math.sqrt(
+                math.prod(self.image_shape) / VALUES
+            )
+            images += scale * left * _in_turns(*draws)
         features = self.critic_image(
             images, training=True, seed=self.noise_seed(4)
         )

@@ -185,6 +185,25 @@ def test_critic_noise_fades(narrow_ali):
     assert gap(10) == gap(1000) == 0
 
 
+@pytest.mark.parametrize(
+    ("shape", "deviation"), [((32, 32, 1), 0.5), ((64, 64, 3), 0.5 * 12**0.5)]
+)
+def test_critic_noise_grows_with_the_root_of_the_values(
+    narrow_ali, shape, deviation
+):
+    model = ALI(shape, latent_dim=4, norm=None, critic_noise=0.5)
+    seen = []
+
+    def record(images, **kwargs):
+        seen.append(images)
+        return narrow(images, **kwargs)
+
+    narrow, model.critic_image = model.critic_image, record
+    images, codes = tf.zeros([4, *shape]), tf.zeros([4, 4])
+    model._critic(images, codes, images, codes)
+    np.testing.assert_allclose(np.std(seen[0]), deviation, rtol=0.02)
+
+
 def test_samples_differ_by_seed_once_the_generator_has_weights(narrow_ali):
     model = ALI(latent_dim=4, norm=None)
     for variable in model.generator.trainable_variables:
