@@ -103,7 +103,7 @@ def test_later_wins():
     )
     assert built.steps == 7
     assert built.seed == 3
-    assert built.alignment == "cosine"
+    assert built.alignment == "proto"
 
 
 @pytest.mark.parametrize(
