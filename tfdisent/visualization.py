@@ -1185,7 +1185,7 @@ def tsne(codes, labels, title="", side=480):
 
     Args:
       codes: `[N, n]`, N at least 4.
-      labels: int `[N]`, one colour a class; a legend up to 10 classes.
+      labels: int or str `[N]`, one colour a class; a legend up to 10.
       title: written above.
       side: of the picture, in pixels.
 
@@ -1238,7 +1238,7 @@ def tsne_of_parts(codes, labels):
 
     Args:
       codes: {name: `[N, n]`}.
-      labels: int `[N]`.
+      labels: int or str `[N]`.
 
     Returns:
       uint8 `[H', W', 3]`.

@@ -72,7 +72,7 @@ class Pictures:
             ) from error
 
 
-def picture_events(model, split, workdir, steps=7, span=None):
+def picture_events(model, split, workdir, steps=7, span=None, class_names=None):
     """The event that draws what a model's contract allows.
 
     Args:
@@ -80,6 +80,7 @@ def picture_events(model, split, workdir, steps=7, span=None):
       split: a `Split` of images to show; the same ones at every step.
       workdir: the run directory.
       steps, span: of traversals, see `visualization.traverse`.
+      class_names: one name a class, for legends; its number when None.
 
     Returns:
       `event(step)`, as `train.fit` takes it: reconstructions, traversals of
@@ -90,7 +91,7 @@ def picture_events(model, split, workdir, steps=7, span=None):
       transfer of classes; and, for models of two whole units, the translation
       grid and t-SNE.
     """
-    shown = Shown(model, split, steps, span)
+    shown = Shown(model, split, steps, span, class_names)
     pictures = Pictures(workdir)
 
     def event(step):
@@ -266,11 +267,13 @@ class Shown:
       model: a `PartsModel`.
       split: a `Split`.
       steps, span: of traversals, see `visualization.traverse`.
+      class_names: one name a class, or None.
     """
 
-    def __init__(self, model, split, steps=7, span=None):
+    def __init__(self, model, split, steps=7, span=None, class_names=None):
         self.model, self.split = model, split
         self.steps, self.span = steps, span
+        self.class_names = class_names
         self.spread = None
 
     def pictures(self):
@@ -420,7 +423,10 @@ class Shown:
             return
         codes = visualization.encode(self.model, *self._take(rows))
         flat = {n: c for n, c in codes.items() if c.ndim == 2}
-        yield "tsne", visualization.tsne_of_parts(flat, self.split.labels[rows])
+        labels = self.split.labels[rows]
+        if self.class_names:
+            labels = np.array(self.class_names)[labels]
+        yield "tsne", visualization.tsne_of_parts(flat, labels)
 
 
 def _rows(labels, rows):

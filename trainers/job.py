@@ -125,6 +125,7 @@ def drawing(model, config, dataset, workdir):
         workdir,
         config.traversal_steps,
         config.traversal_span or None,
+        dataset.class_names,
     )
     events = [(config.image_every, draw)]
     if "hierarchy" in model.needs:

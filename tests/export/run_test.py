@@ -59,7 +59,7 @@ def test_exports_a_run(runs, tmp_path, capsys):
 
     card = saved_model.read_card(output / "1")
     assert card["model"] == "FDEN"
-    assert card["configuration"]["alignment"] == "cosine"
+    assert card["configuration"]["alignment"] == "proto"
     assert card["dataset"]["name"] == "digits"
     assert card["scores"] == {"few_shot": {"accuracy": 0.5}, "undefined": None}
     # Classes that the episodes of training did not have.

@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tfdisent import testing
+from tfdisent import visualization
 from tfdisent.data.base import ArraySplit
 from tfdisent.data.base import Dataset
 from tfdisent.errors import InputError
@@ -90,6 +91,24 @@ def test_fden_draws_everything_it_declares(tmp_path):
     assert files == {"traversal.gif"} | {
         f"{name}{number}.png" for name in names for number in ("", "-5", "-10")
     }
+
+
+def test_maps_are_labelled_with_the_names_of_classes(monkeypatch):
+    seen = []
+
+    def record(codes, labels):
+        seen.append(labels)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    monkeypatch.setattr(visualization, "tsne_of_parts", record)
+    split, names = labelled(), [f"class {n}" for n in range(10)]
+    for known in (names, None):
+        shown = callbacks.Shown(
+            testing.tiny_model("fden"), split, class_names=known
+        )
+        list(shown.pictures())
+    np.testing.assert_array_equal(seen[0], [names[n] for n in seen[1]])
+    assert len(set(seen[1])) > 1
 
 
 def test_a_flat_model_draws_samples_and_no_grids(tmp_path):
