@@ -42,7 +42,7 @@ _TWENTY_WAYS = {
     "ways": 20,
     "queries": 20,
     "batch_size": 8,
-    "learning_rate": 3e-3,
+    "learning_rate": 1e-3,
 }
 
 PRESETS = {
