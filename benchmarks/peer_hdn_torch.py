@@ -4,7 +4,7 @@ In an environment with torch:
 
     python benchmarks/peer_hdn_torch.py --steps=20
 
-Both updates of seed 000, batch 16, tree (2, 3, 2), each with a forward pass
+Both updates of HDN, batch 16, tree (2, 3, 2), each with a forward pass
 and a recombination of its own, as the authors' code has it; `--shared` shares
 the encoding between them, as tfdisent does. Prints one JSON line.
 """

@@ -2,7 +2,7 @@
 
     python docs/metric_examples.py
 
-Seed 001 (pro-VLAE, figures 8 and 9) shows by trained models what its scores
+pro-VLAE's paper (figures 8 and 9) shows by trained models what its scores
 punish. Here the same cases are made by hand on `shapes`, so that nothing but
 the case itself is in the scores: every code below determines the image.
 

@@ -8,9 +8,9 @@
 Requests to models/fden/labels/stable go to version 3 from one moment to the
 next: it is loaded first, and the version it takes over from stays loaded, so
 promoting that one again takes it back at once. All of it is written into
-models/models.config, which TF Serving and `serving.run` read again when they
-are started with --model_config_file_poll_wait_seconds; --server says whom to
-wait for.
+models/models.config, which TF Serving and `serving.run` read when they are
+started with --model_config_file, and again with
+--model_config_file_poll_wait_seconds; --server says whom to wait for.
 """
 
 import contextlib

@@ -104,7 +104,7 @@ class Affine(keras.layers.Layer):
     """A gain and a bias for every channel, nothing normalised.
 
     It is what batch normalisation does while its moving statistics stay at
-    mean 0 and variance 1 (seed 001's own code).
+    mean 0 and variance 1 (pro-VLAE's own code).
 
     Call arguments:
       inputs: `[B, ..., C]`.
@@ -343,7 +343,7 @@ def batch_norm():
     return BatchNormalization(momentum=0.9, epsilon=1e-5)
 
 
-# ---- what HDN's networks are made of (seed 000, A.1.1; MUNIT's blocks) -------
+# ---- what HDN's networks are made of (its A.1.1; MUNIT's blocks) ------------
 
 NORM_EPSILON = 1e-5
 

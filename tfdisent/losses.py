@@ -45,7 +45,7 @@ def ali_generator_loss(encoder_logits, decoder_logits):
 
 
 def donsker_varadhan(joint_scores, product_scores):
-    """Lower bound on mutual information; seed 002, eq. (2) and (4).
+    """Lower bound on mutual information; FDEN, eq. (2) and (4).
 
     E_joint[T] - log E_product[exp T], the latter as logsumexp - log B.
 
@@ -146,7 +146,7 @@ def stratified_weights(batch, data_size):
 def label_cross_entropy(label, logits):
     """Cross-entropy of independent sigmoids, summed over the classes.
 
-    Seed 003, eq. (5), with the sign that its text asks for: at least 0, and
+    ClassVAE, eq. (5), with the sign that its text asks for: at least 0, and
     n ln 2 where all n logits are 0.
 
     Args:
@@ -163,7 +163,7 @@ def label_cross_entropy(label, logits):
 
 
 def capacity_gap(kl, capacity, step, ramp_steps):
-    """|mean KL - C|, C rising linearly (Burgess et al., 2018; seed 003, (4)).
+    """|mean KL - C|, C rising linearly (Burgess et al., 2018; ClassVAE, (4)).
 
     Args:
       kl: `[B]`, of the whole global batch.
@@ -184,7 +184,7 @@ def ramp(value, step, ramp_steps):
 
 
 def local_cross_entropy(logits, labels, parents):
-    """Cross-entropy among the siblings under a given parent; seed 000, eq. 3.
+    """Cross-entropy among the siblings under a given parent; HDN, eq. 3.
 
     The softmax runs over the children of each image's own parent; logits of
     all other nodes have no part in it, nor a gradient.
@@ -225,12 +225,12 @@ def local_entropy(logits, labels, parents):
 
 
 def least_squares(scores, target):
-    """mean (target - D)^2 over images and patches; LSGAN, seed 000, eq. 4."""
+    """mean (target - D)^2 over images and patches; LSGAN, HDN, eq. 4."""
     return tf.reduce_mean(tf.square(target - tf.cast(scores, tf.float32)))
 
 
 def mean_absolute_error(first, second):
-    """mean |a - b| over everything; seed 000, eq. 5 and 6."""
+    """mean |a - b| over everything; HDN, eq. 5 and 6."""
     return tf.reduce_mean(tf.abs(first - second))
 
 

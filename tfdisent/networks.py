@@ -85,7 +85,7 @@ def code_critic(size, width=1000, name=None):
     return built(stack, (size,))
 
 
-# ---- ladders (seed 001) ----------------------------------------------------
+# ---- ladders (pro-VLAE) ----------------------------------------------------
 
 
 class Level(NamedTuple):
@@ -124,7 +124,7 @@ class Ladder(NamedTuple):
     log_variances: tuple | None = None
 
 
-# By number of levels: seed 001's networks for dSprites, 3D Shapes and (at
+# By number of levels: pro-VLAE's networks for dSprites, 3D Shapes and (at
 # 32x32) MNIST, and the one for CelebA.
 LADDERS = {
     3: Ladder(
@@ -144,7 +144,7 @@ LADDERS = {
 NORMS = {
     None: lambda: [],
     "affine": lambda: [layers.Affine()],
-    # TensorFlow 1's constants, which seed 001's code has.
+    # TensorFlow 1's constants, which pro-VLAE's code has.
     "batch": lambda: [layers.BatchNormalization()],
 }
 
@@ -228,7 +228,7 @@ class LadderNetwork(keras.layers.Layer):
     """A code a level, inferred from and decoded at several depths.
 
     h_l = f_l^e(h_(l-1)), h_0 the image; mu_l and sigma_l of gain_l h_l; the
-    way back g_l = f_l^d([gain_l m_l(z_l); g_(l+1)]) (seed 001, eq. 4-9).
+    way back g_l = f_l^d([gain_l m_l(z_l); g_(l+1)]) (pro-VLAE, eq. 4-9).
 
     Args:
       trunk: layers f_1^e .. f_L^e.
@@ -286,7 +286,7 @@ def _amplified(features, gains, level):
 
 
 def ladder_network(image_shape, z_dim, levels=3, norm="affine", name=None):
-    """Seed 001's network: a `LadderNetwork` of codes `[B, z_dim]`.
+    """pro-VLAE's network: a `LadderNetwork` of codes `[B, z_dim]`.
 
     Args:
       image_shape: `(H, W, C)`, 32x32 or 64x64.
@@ -771,7 +771,7 @@ def conv4(image_shape, filters=64, name=None):
     return built(layers.Stack(blocks, name=name), image_shape)
 
 
-# ---- perceptrons, and networks that see a label (seed 003) ----------------
+# ---- perceptrons, and networks that see a label (ClassVAE) ----------------
 
 MLP_HIDDEN = (400, 400)
 # At 64x64 four convolutions of 32 filters (Burgess et al., 2018), else none.
@@ -870,7 +870,7 @@ def _hidden(widths):
     return blocks
 
 
-# ---- HDN (seed 000, A.1.1) --------------------------------------------------
+# ---- HDN (its A.1.1) -------------------------------------------------------
 
 HDN_BLOCKS = 3  # Residual blocks of either encoder and of the decoder.
 

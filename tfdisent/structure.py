@@ -1,4 +1,4 @@
-"""Directed acyclic graphs over the entries of a code (seed 004, figure 3).
+"""Directed acyclic graphs over the entries of a code (CascadeVAE, figure 3).
 
 An edge leads from a latent to one that is made of it. Latents count from 1, as
 in the paper and its figures.
@@ -18,7 +18,7 @@ import numpy as np
 
 from tfdisent.errors import InputError
 
-# Seed 004's figure 3, read off its captions and traversals: in b and c the
+# CascadeVAE's figure 3, read off its captions and traversals: in b and c the
 # high-order latent is the parent of those it is decomposed into, in d, e and f
 # the child of those it is composed of.
 NAMED = {

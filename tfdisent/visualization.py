@@ -34,7 +34,7 @@ PADDING = 2
 GAP = 8
 WHITE, INK = 255, 70
 FONT_SIZE = 13
-# Right and wrong, reconstruction and original (seed 003's figures).
+# Right and wrong, reconstruction and original (ClassVAE's figures).
 GREEN, RED = (0, 150, 60), (215, 40, 40)
 # Pixels of a box around an image, and of a frame that says right or wrong.
 BOX, FRAME = 2, 3
@@ -677,7 +677,7 @@ def explained_traversal(
 
 
 def compared_traversals(models, images, **options):
-    """Seed 001's figure 4: the traversals of several models side by side.
+    """pro-VLAE's figure 4: the traversals of several models side by side.
 
     Args:
       models: {title: a `PartsModel` with `posterior`}.
@@ -721,7 +721,7 @@ def level_draws(model, start, count, seed=0):
 
 
 def level_grids(model, start, side=8, seed=0):
-    """Seed 001's figure 6: a grid of draws a level, the deepest first.
+    """pro-VLAE's figure 6: a grid of draws a level, the deepest first.
 
     Args:
       model, start, seed: as `level_draws` takes them.
@@ -741,7 +741,7 @@ def level_grids(model, start, side=8, seed=0):
 
 
 def information_rows(model, start, information, columns=10, seed=0):
-    """Seed 001's figure 5: draws of every level and what it tells of x.
+    """pro-VLAE's figure 5: draws of every level and what it tells of x.
 
     In the paper bars are of I(x; z_l) alone; here I_over has one, too.
 
@@ -827,7 +827,7 @@ def class_traversal(
     steps=11,
     span=5.0,
 ):
-    """Seed 003's figures 2 to 7: what entries of a code do to every class.
+    """ClassVAE's figures 2 to 7: what entries of a code do to every class.
 
     Every entry takes `steps` values from -span to span, everything else stays
     at the posterior mean. Before each row stand the image, boxed red, and its
@@ -1021,7 +1021,7 @@ def translation_grid(
     first_labels=None,
     second_labels=None,
 ):
-    """Seed 002's figures 4-8: both factors interpolated between two images.
+    """FDEN's figures 4-8: both factors interpolated between two images.
 
     For a pair A, B: A and its reconstruction at the top left, the grid of
     mixtures with the first unit going from A to B downwards and the second to
@@ -1306,7 +1306,7 @@ def category_tree(names, paths, images):
 
 
 def subset_grid(model, sources, targets):
-    """Seed 000's figures 3, 11, 12: every subset of units from the target.
+    """HDN's figures 3, 11, 12: every subset of units from the target.
 
     Args:
       model: a `PartsModel` of few units.
@@ -1382,7 +1382,7 @@ def coloured_frame(picture, right):
 
 
 def retrieved(queries, found):
-    """Seed 000's figure 6: what each query brings up, framed by its truth.
+    """HDN's figure 6: what each query brings up, framed by its truth.
 
     Args:
       queries: `[Q, H, W, C]`.

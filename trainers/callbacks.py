@@ -111,7 +111,7 @@ def stage_events(model, split, workdir, ends):
       ends: the steps at which it does; elsewhere the event is idle.
 
     Returns:
-      `event(step)`: pictures `levels` (seed 001, figure 5) and `level_grids`
+      `event(step)`: pictures `levels` (pro-VLAE, figure 5) and `level_grids`
       (figure 6), scalars `information/...`, and the estimates by step in
       `information.json`.
     """

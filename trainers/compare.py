@@ -5,7 +5,7 @@
 
 Runs that differ in nothing but the seed are one setting: mean, standard
 deviation over seeds and, of more than three, the mean of the best three, as
-seed 001's paper reports. Controls stand below. UDR ranks the runs of a setting
+pro-VLAE's paper reports. Controls stand below. UDR ranks the runs of a setting
 without labels. `comparison/` beside the runs gets `comparison.json` with every
 number, `error-and-scores.png` and `mig-and-mig-sup.png` (that paper's figures
 2 and 3).
@@ -441,7 +441,7 @@ def _best(found):
 
 
 def pictures(compared):
-    """Seed 001's figures 2 and 3 of these runs.
+    """pro-VLAE's figures 2 and 3 of these runs.
 
     A point is a setting: the mean over its three best seeds by the score on
     the vertical axis.

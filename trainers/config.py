@@ -268,7 +268,7 @@ class JacobianVAEConfig(VAEConfig):
 
 @dataclasses.dataclass(frozen=True)
 class StructureConfig(RunConfig):
-    """What every model with seed 004's regulariser has.
+    """What every model with CascadeVAE's regulariser has.
 
     Attributes:
       structure: `"a"` to `"f"`, or edges as `1->3,2->3` or

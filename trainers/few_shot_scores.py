@@ -20,7 +20,7 @@ from trainers import rundir
 from trainers import train
 from trainers.critic import held_out_bound
 
-# Ways and shots of the settings in seed 002, table 1.
+# Ways and shots of the settings in FDEN's table 1.
 SETTINGS = {
     "5-way 1-shot": (5, 1),
     "5-way 5-shot": (5, 5),

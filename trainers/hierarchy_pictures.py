@@ -1,4 +1,4 @@
-"""Pictures of a run on a hierarchy: seed 000's figures 3 to 12."""
+"""Pictures of a run on a hierarchy: HDN's figures 3 to 12."""
 
 import numpy as np
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Scores of a model of a category hierarchy: tables 1, 2 and 3 of seed 000.
+"""Scores of a model of a category hierarchy: HDN's tables 1 to 3.
 
 Every function takes a model with `parts`, of which the first is the root and
 the others are the codes of levels 2 .. L, and a data set that

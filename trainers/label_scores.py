@@ -1,8 +1,8 @@
 """What the parts of a model hold of the class, and what a class transfer keeps.
 
-The tables of seed 003 and what they leave out. Their "accuracy on w" is of
-codes that were computed from the true label, so it is no classifier of images:
-beside it stands w of a random label, and w averaged over all labels.
+The tables of ClassVAE's paper and what they leave out. Their "accuracy on w" is
+of codes that were computed from the true label, so it is no classifier of
+images: beside it stands w of a random label, and w averaged over all labels.
 """
 
 import warnings
@@ -18,7 +18,7 @@ from tfdisent import noise
 from tfdisent import visualization
 from tfdisent.data import pipeline
 
-# The equal probes: one hidden layer, this many epochs (specs 4.4).
+# The equal probes: one hidden layer, this many epochs.
 PROBE_HIDDEN, PROBE_EPOCHS = 128, 20
 # Images that train and test a probe, at most, and those that are transferred.
 TRAIN_IMAGES, TEST_IMAGES, TRANSFERS = 60_000, 10_000, 2_000

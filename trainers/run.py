@@ -43,7 +43,8 @@ def define_flags(flags):
         None,
         "Data set: "
         + ", ".join(sorted(data.DATASETS))
-        + ", folder:PATH, npz:PATH",
+        + ", folder:PATH, npz:PATH, faces:PATH, mini_imagenet:PATH or "
+        "package.module:function",
     )
     flags.DEFINE_string("preset", "default", "Named settings.")
     flags.DEFINE_multi_string(

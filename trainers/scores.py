@@ -31,7 +31,7 @@ WIDE = 64
 # (Duan et al., ICLR 2020).
 ALIVE_KL = 0.01
 # A factor counts as found when some code holds more than this share of it
-# (seed 004, figure 5).
+# (CascadeVAE, figure 5).
 FOUND = 0.5
 # Draws from an aggregated posterior; each meets every row's every code, once
 # on all rows and about once more within the values of the factors.

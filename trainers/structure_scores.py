@@ -1,6 +1,6 @@
 """Whether codes follow the structure they were trained to follow.
 
-The paper (seed 004) shows high-order features in traversals and has no score
+CascadeVAE's paper shows high-order features in traversals and has no score
 for them. Here are three: do re-encoded codes have the structure's
 correlations; what does every latent know about every factor; does moving a
 composite latent move what moving its components moves. The last is set beside

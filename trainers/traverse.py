@@ -6,9 +6,9 @@
 
 Every entry of the code is a row, levels have brackets; within a level the
 entry with the largest KL comes first, dead ones are folded. Above stands how
-many factors the model found, where its scores tell (seed 004, figure 5).
+many factors the model found, where its scores tell (CascadeVAE, figure 5).
 Models of labels show what every entry of a part does to an image of each class
-(seed 003, figures 6 and 7).
+(ClassVAE, figures 6 and 7).
 """
 
 import pathlib

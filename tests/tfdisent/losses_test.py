@@ -86,7 +86,7 @@ def test_label_cross_entropy_by_hand():
     np.testing.assert_allclose(found, [10 * np.log(2)] * 2, rtol=1e-6)
     logits = np.linspace(-3, 3, 20).reshape(2, 10)
     chance = 1 / (1 + np.exp(-logits))
-    # Equation (5) of seed 003, with the sign its text asks for.
+    # Equation (5) of ClassVAE's paper, with the sign its text asks for.
     printed = label * np.log(chance) + (1 - label) * np.log(1 - chance)
     np.testing.assert_allclose(
         losses.label_cross_entropy(label, tf.constant(logits, tf.float32)),

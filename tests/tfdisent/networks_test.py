@@ -20,7 +20,7 @@ def test_conv_networks_mirror_each_other(side, channels):
 
 
 def test_conv_network_of_the_literature():
-    """Locatello et al.'s sizes at 64x64: specs 5.6."""
+    """Locatello et al.'s sizes at 64x64."""
     encoder = networks.conv_encoder((64, 64, 1), 20)
     kernels = [v.shape for v in encoder.trainable_variables if len(v.shape) > 1]
     assert kernels == [
@@ -38,7 +38,7 @@ def kernels(network):
 
 
 def test_burgess_network():
-    """1Konny's model B at 64x64 and at 32x32: specs 5.6."""
+    """1Konny's model B at 64x64 and at 32x32."""
     encoder, decoder = networks.FLAT["burgess"]
     first = [(4, 4, 1, 32)] + [(4, 4, 32, 32)] * 3
     dense = [(512, 256), (256, 256), (256, 20)]
@@ -55,7 +55,7 @@ def test_burgess_network():
 
 @pytest.mark.parametrize(("side", "base"), [(32, 2), (64, 4)])
 def test_ladder_network_of_one_code(side, base):
-    """Seed 001's trunk and deepest ladder: specs 2.2."""
+    """pro-VLAE's trunk and deepest ladder."""
     encoder, decoder = networks.FLAT["ladder"]
     size = base * base * 32
     assert kernels(encoder((side, side, 3), 18)) == [

@@ -135,7 +135,7 @@ def test_probes_and_samples_stand_in_the_table():
 
 
 def test_samples_and_structures_stand_in_the_table(tmp_path):
-    """Seed 004's table 1, and its dependencies over lambda_B."""
+    """CascadeVAE's table 1, and its dependencies over lambda_B."""
     inception = {"shape": {"mean": 2.0}, "scale": {"mean": 5.0}}
     wholes = {"mean": 0.8, "control": {"mean": 0.3, "share_as_high": 0.01}}
     scores = {

@@ -65,7 +65,7 @@ def shapes(data_dir=None, hierarchy=""):
     Args:
       data_dir: not used; nothing is read.
       hierarchy: a key of `SHAPES_HIERARCHIES`; the set is then a labelled one
-        of which a seeded fifth is held out (seed 000's 4:1).
+        of which a seeded fifth is held out (HDN's 4:1).
 
     Raises:
       InputError: no such hierarchy.
@@ -86,7 +86,7 @@ def shapes(data_dir=None, hierarchy=""):
     return _by_factors(plain, hierarchy, renderer.SHAPES)
 
 
-# Stand-ins for seed 000's three-dimensional sets. Values of a factor that are
+# Stand-ins for HDN's three-dimensional sets. Values of a factor that are
 # in no group, between two of them, are left out; the last level's "unseen"
 # group is kept out of training.
 SHAPES_HIERARCHIES = {

@@ -337,7 +337,7 @@ def mini_imagenet(path, size=64, grey=False, report=None):
     Args:
       path: a folder with `train.csv`, `val.csv`, `test.csv` (Ravi's files,
         columns `filename,label`) beside one folder of images a class.
-      size: side in pixels; 64 as seed 002 uses it.
+      size: side in pixels; 64 as FDEN's paper has it.
       grey, report: see `folder`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Omniglot as seed 002 uses it: 32x32, ink 1, rotations as new classes."""
+"""Omniglot as FDEN's paper uses it: 32x32, ink 1, rotations as new classes."""
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def omniglot(data_dir=None, size=32, hierarchy=""):
       hierarchy: `"alphabet"` for the tree of 50 alphabets and their
         characters, upright ones only, a seeded fifth of all images held out.
 
-    Source: seed 002, 5.1; Lake et al., Science 2015.
+    Source: FDEN, 5.1; Lake et al., Science 2015.
     """
     if hierarchy:
         tfds.check_hierarchy("omniglot", hierarchy, ("alphabet",))

@@ -26,7 +26,7 @@ SUBSTITUTES = {
 }
 
 
-# Seed 000's tree; a shirt is a top that no image of the tree shows.
+# HDN's tree; a shirt is a top that no image of the tree shows.
 FASHION = {
     "tops": {"T-shirt": 0, "pullover": 2, "coat": 4},
     "long": {"trouser": 1, "dress": 3},
@@ -178,7 +178,7 @@ def mnist(data_dir=None):
 def fashion_mnist(data_dir=None):
     """Fashion-MNIST: 60,000 + 10,000 articles, 28x28x1, ten classes.
 
-    Its hierarchy is seed 000's: five of the classes, and *shirt* unseen.
+    Its hierarchy is HDN's: five of the classes, and *shirt* unseen.
     """
     plain = _labelled(
         "fashion_mnist", data_dir, "Fashion-MNIST 3.0.1, 28x28", test_share=0.5
@@ -191,7 +191,7 @@ def fashion_mnist(data_dir=None):
 def oxford_flowers102(data_dir=None, size=64):
     """Oxford Flowers: 8,189 photos of 102 species, shorter side cropped.
 
-    Few-shot: 82 seeded random species train, 20 are unseen (seed 002, 5.1).
+    Few-shot: 82 seeded random species train, 20 are unseen (FDEN, 5.1).
 
     Its own split (10 images a species to train, 6,149 to test) suits no
     generative model: all are joined, and a seeded fifth is the test split.
@@ -270,13 +270,13 @@ def _lanczos(images, shape):
 def celeb_a(data_dir=None, size=64, hierarchy=""):
     """CelebA: 202,599 faces, cropped (15, 45, 163, 193), `size` x `size` x 3.
 
-    The classes are seed 003's two, female and male. All in memory: 2.2 GB at
+    The classes are ClassVAE's two, female and male. All in memory: 2.2 GB at
     64x64.
 
     Args:
       data_dir: where TFDS keeps it.
       size: side of the square images in pixels.
-      hierarchy: `"hair"` for seed 000's tree of gender, smile and hair: faces
+      hierarchy: `"hair"` for HDN's tree of gender, smile and hair: faces
         of exactly one of three colours of hair, bald ones unseen, cropped to
         the central 178x178.
 

@@ -1,13 +1,13 @@
 """ALI: adversarially learned inference, FDEN's own invertible network.
 
 Dumoulin et al., Adversarially Learned Inference, ICLR 2017, the models of its
-appendix A for 32x32 ("SVHN") and 64x64 ("CelebA") images; seed 002 plugs FDEN
+appendix A for 32x32 ("SVHN") and 64x64 ("CelebA") images; its paper plugs FDEN
 into it.
 
 Departures, all of them options:
 
 - A reconstruction term (`recon_weight`, squared error summed over an image).
-  The seed adds one for its 64x64 sets; without it plain ALI reconstructs
+  FDEN's paper adds one for its 64x64 sets; without it plain ALI reconstructs
   poorly. 0 is the literal paper.
 - Noise on the critic's images (`critic_noise`, fading to nothing over
   `noise_steps`) and a slower critic: on near-binary images the critic
@@ -45,7 +45,7 @@ class ALI(base.PartsModel):
 
     Args:
       image_shape: `(32, 32, C)` or `(64, 64, C)`.
-      latent_dim: size of the code; 256, and 512 in seed 002 for 64x64.
+      latent_dim: size of the code; 256; FDEN's paper has 512 for 64x64.
       learning_rate: of encoder and generator.
       critic_learning_rate: of the critic.
       recon_weight: of the summed squared reconstruction error; 0 is the

@@ -1,4 +1,4 @@
-"""Seed 004's regulariser: re-encoded codes follow a Bayesian network.
+"""CascadeVAE's regulariser: re-encoded codes follow a Bayesian network.
 
 It knows codes alone, z and z^, and so serves whatever can tell both: VAEs by
 `penalty`, which makes them by `vae.reencode`, and GANs by `compare`.
@@ -20,7 +20,7 @@ PAIR_NOISE = 0.1
 
 @keras.saving.register_keras_serializable("tfdisent")
 class BayesianRegulariser(regularisers.Regulariser):
-    """weight KL(q(z^) || p_B(z^)) by a density ratio (seed 004, eq. 5 and 6).
+    """weight KL(q(z^) || p_B(z^)) by a density ratio (CascadeVAE, eq. 5 and 6).
 
     z ~ N(0, I) is decoded and encoded again to z^; z^B is made of the same z by
     the structure. KL ~ E log D / (1 - D), D the probability that a code is one

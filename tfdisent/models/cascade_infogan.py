@@ -11,7 +11,7 @@ from tfdisent.structure import Structure
 
 @keras.saving.register_keras_serializable("tfdisent")
 class CascadeInfoGAN(code_gan.CodeGAN):
-    """InfoGAN with seed 004's regulariser (section 4.4); see `CodeGAN`.
+    """InfoGAN with CascadeVAE's regulariser (section 4.4); see `CodeGAN`.
 
     One code of standard normal numbers, z; z^ is what Q finds in the generated
     image. Both G and Q are pulled to where z^ follows the structure. InfoGAN's

@@ -1,4 +1,4 @@
-"""ClassVAE: factors common to all classes, and each class's own (seed 003).
+"""ClassVAE: factors common to all classes, and each class's own.
 
 Kondamudi and Balasubramanian, Class-Conditional and Class-Generic
 Disentangled Representations, report, 2019. One model: q(z|x) sees the image,

@@ -1,4 +1,4 @@
-"""The naive model of seed 003: a conditional VAE with one code.
+"""ClassVAE's naive model: a conditional VAE with one code.
 
 Kondamudi and Balasubramanian, Class-Conditional and Class-Generic
 Disentangled Representations, report, 2019, section 3.1: q(z|x, y),

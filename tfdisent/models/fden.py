@@ -1,9 +1,9 @@
 """FDEN: plug-in factorization of a trained model's latent representation.
 
-Yoon and Suk, Plug-in Factorization for Latent Representation Disentanglement
-(seed 002). The Disentangler D splits a frozen encoder's z into identity and
-style, the Factorizer F pulls them apart (a statistician estimates and D
-minimises their mutual information) and aligns identity with classes over
+Yoon and Suk, Plug-in Factorization for Latent Representation Disentanglement.
+The Disentangler D splits a frozen encoder's z into identity and style, the
+Factorizer F pulls them apart (a statistician estimates and D minimises their
+mutual information) and aligns identity with classes over
 episodes, the Entangler E puts z back together. Implemented: eq. (3) L_R,
 (4) L_M, (5) L_C, (6) the objective, (7) adaptive clipping, appendix B.
 
@@ -474,7 +474,7 @@ class FDEN(base.PartsModel):
 
 
 def clip_adaptively(useful, adversarial, scope="per_variable"):
-    """g_a = min(|g_u|, |g_m|) g_m / |g_m|; seed 002, eq. (7).
+    """g_a = min(|g_u|, |g_m|) g_m / |g_m|; FDEN, eq. (7).
 
     Args:
       useful, adversarial: lists of tensors of equal shapes.

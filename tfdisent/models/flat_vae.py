@@ -16,8 +16,8 @@ class FlatVAE(vae.VAE):
       latent_dim: size of `z`.
       regularisers: list of `Regulariser`, the KL among them.
       network: `"conv"` (Locatello et al.), `"burgess"` (Burgess et al.),
-        `"ladder"` (seed 001's trunk and deepest ladder) or `"mlp"` (the
-        perceptrons of seed 003).
+        `"ladder"` (pro-VLAE's trunk and deepest ladder) or `"mlp"` (the
+        perceptrons of ClassVAE's paper).
       likelihood, learning_rate, data_size, seed: see `VAE`.
     """
 

@@ -1,11 +1,11 @@
-"""Hashing networks, the baselines of retrieval (seed 000, table 2).
+"""Hashing networks, the baselines of retrieval (HDN, table 2).
 
 DSH (Liu et al., CVPR 2016), HashNet (Cao et al., ICCV 2017) and SSDH (Yang et
 al., TPAMI 2018), one network for each level of a hierarchy, trained on that
 level's categories.
 
 Departures: the trunk is HDN's style encoder, trained from scratch, since the
-faces that seed 000 pre-trained it on are withdrawn; pairs are those of one
+faces that HDN's authors pre-trained it on are withdrawn; pairs are those of one
 batch; Adam in place of momentum.
 """
 

@@ -1,7 +1,7 @@
 """HDN: hierarchical disentangle network, one code for each level of a tree.
 
-Hierarchical Disentangle Network for Object Representation Learning (seed 000):
-a content map F_1 says what all categories share, a code R_l of eight numbers
+Hierarchical Disentangle Network for Object Representation Learning: a
+content map F_1 says what all categories share, a code R_l of eight numbers
 for each level l = 2 .. L what tells an object from its siblings at that level.
 Codes of two images are recombined level by level, decoded, and the classifier
 of every level must find the category of the image that its code came from.
@@ -85,7 +85,7 @@ def levels_of(tree):
 
 @keras.saving.register_keras_serializable("tfdisent")
 class HDN(base.PartsModel):
-    """Hierarchical disentangle network (seed 000).
+    """HDN, hierarchical disentangle network.
 
     Trains on batches with `image` and `label`, the number of the image's leaf.
     Below 64 pixels the networks are those for 28x28, else those for 128x128.
@@ -387,7 +387,7 @@ class HDN(base.PartsModel):
         return total
 
     def _feature_losses(self, styles, nodes):
-        """What linear classifiers read off single codes; not in the seed.
+        """What linear classifiers read off single codes; not in the paper.
 
         Every code, the others at zero, should tell its own level, and leave
         all other levels as unsure as can be.

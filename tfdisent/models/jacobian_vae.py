@@ -15,7 +15,7 @@ class JacobianVAE(flat_vae.FlatVAE):
     """The teacher-student strategy of Lezama (ICLR 2019) on a VAE.
 
     Overcoming the Disentanglement vs Reconstruction Trade-off via Jacobian
-    Supervision, whose MNIST code trains autoencoders; seed 001 compares
+    Supervision, whose MNIST code trains autoencoders; pro-VLAE's paper compares
     itself with it on VAEs. Stage 0 trains a VAE with `z_dim` entries. Every
     further stage takes the model as it is for the teacher and adds `z_dim`
     entries in front of its own, the student's nuisances. The student keeps the

@@ -1,4 +1,4 @@
-"""pro-VLAE (seed 001): the levels of a VLAE learned one after another."""
+"""pro-VLAE: the levels of a VLAE learned one after another."""
 
 import keras
 import tensorflow as tf
@@ -11,7 +11,7 @@ from tfdisent.models import vlae
 
 @keras.saving.register_keras_serializable("tfdisent")
 class ProVLAE(vlae.LadderVAE):
-    """Progressive learning of hierarchical representations (seed 001).
+    """pro-VLAE, progressive learning of hierarchical representations.
 
     Li et al., Progressive Learning and Disentanglement of Hierarchical
     Representations, ICLR 2020. The deepest level L is learned first; stage s

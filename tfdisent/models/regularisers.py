@@ -116,7 +116,7 @@ class CapacityKL(Regulariser):
 class StagedKL(Regulariser):
     """beta KL of the levels in use, gamma KL of those that wait (pro-VLAE).
 
-    Seed 001, eq. 8, 10 and 11; `vae.waiting()` says which wait.
+    pro-VLAE, eq. 8, 10 and 11; `vae.waiting()` says which wait.
     """
 
     def __init__(self, beta=1.0, gamma=0.5, **kwargs):
@@ -197,7 +197,7 @@ class CriticTC(Regulariser):
 
 @keras.saving.register_keras_serializable("tfdisent")
 class JacobianSupervision(Regulariser):
-    """Holds a student to its teacher (Lezama, ICLR 2019; specs: seed 001).
+    """Holds a student to its teacher (Lezama, ICLR 2019).
 
     With T and S the decoders, z_T and z_f the means of the teacher's entries
     by teacher and student, z_n those of the student's new entries, and ' a

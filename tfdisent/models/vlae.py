@@ -89,7 +89,7 @@ class LadderVAE(vae.VAE):
 class VLAE(LadderVAE):
     """Variational ladder autoencoder (Zhao et al., ICML 2017).
 
-    With `network="ladder"` it is seed 001's ablation of itself: pro-VLAE's
+    With `network="ladder"` it is the ablation in pro-VLAE's paper: pro-VLAE's
     network, all levels at once from the start. With `network="original"` it
     is the authors' own for MNIST (28x28 padded to 32x32, so its map is 8x8
     where theirs is 7x7); their L1 reconstruction, weighted by 8, is
@@ -99,7 +99,7 @@ class VLAE(LadderVAE):
     Args:
       image_shape: `(32, 32, C)` or `(64, 64, C)`.
       z_dim: entries of every level.
-      levels: 3, or 4 (seed 001's network for CelebA).
+      levels: 3, or 4 (pro-VLAE's network for CelebA).
       network: `"ladder"` or `"original"` (3 levels).
       beta: weight of the KL.
       warm_up: steps over which that weight grows (2,000 in the original).

@@ -1,11 +1,11 @@
-"""Seed 004's models: a structure over the latents of a VAE or an InfoGAN.
+"""CascadeVAE's models: a structure over the latents of a VAE or an InfoGAN.
 
     python -m trainers.run --model=cascade_vae --dataset=sprites \
         --set structure=d
     python -m trainers.run --model=beta_vae --dataset=sprites --preset=burgess
     python -m trainers.run --model=cascade_infogan --dataset=fashion_mnist
 
-`burgess` is seed 004's comparison: the paper's network, equal codes, steps,
+`burgess` is the paper's comparison: its network, equal codes, steps,
 images a step and learning rate for cascade_vae, beta_vae, factor_vae and
 beta_tcvae; `factor_vae` and `beta_tcvae` put the regulariser on those. What
 they reach, how long they take and on what: docs/results.md. Traversals have

@@ -1,9 +1,11 @@
-"""ClassVAE and the naive model (seed 003).
+"""ClassVAE, and the conditional VAE `cvae`, its naive model.
 
     python -m trainers.run --model=class_vae --dataset=mnist --preset=paper
     python -m trainers.run --model=class_vae --dataset=mnist --preset=ours
 
-What they reach, how long they take and on what: docs/results.md.
+`default` is `paper`, the paper's form, in which z still tells the class; `ours`
+keeps the class out of it. What they reach, how long they take and on what:
+docs/results.md.
 """
 
 # The paper's form, 50 epochs of 60,000 images (it names no budget).

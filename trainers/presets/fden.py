@@ -1,4 +1,4 @@
-"""FDEN and the invertible networks it is plugged into (seed 002).
+"""FDEN and the invertible networks it is plugged into.
 
     python -m trainers.run --model=fden --dataset=omniglot
     python -m trainers.run --model=fden --dataset=omniglot --preset=paper

@@ -1,4 +1,4 @@
-"""HDN (seed 000).
+"""HDN, one code for each level of a category tree.
 
     python -m trainers.run --model=hdn --dataset=fashion_mnist
     python -m trainers.run --model=hdn --dataset=shapes --preset=P
@@ -6,10 +6,9 @@
 
 A fashion_mnist run of 30,000 steps ends at a quarter of the learning rate and
 stays there when it is given more. Table 2's hashing networks, three for each
-level, are trained where seed 000 or docs/results.md has that table; elsewhere
-`--set baseline_steps=2000` asks for them: at 64x64 they take as long as the
-model itself. What these reach, how long they take and on what:
-docs/results.md.
+level, are trained on fashion_mnist and by the presets `paper`; elsewhere `--set
+baseline_steps=2000` asks for them: at 64x64 they take as long as the model
+itself. The runs that there are: docs/results.md.
 """
 
 _DEFAULT = {"steps": 30_000, "halve_every": 10_000}

@@ -1,4 +1,4 @@
-"""The VAE family (seeds 001 and 004), set up to be compared.
+"""The VAE family, set up as two papers compare it.
 
     python -m trainers.run --model=pro_vlae --dataset=shapes
     python -m trainers.run --model=beta_vae --dataset=shapes --preset=ladder
@@ -6,16 +6,16 @@
     python -m trainers.run --model=pro_vlae --dataset=shapes --preset=four \
         --precision=mixed_bfloat16
 
-`ladder` is seed 001's comparison: equal codes, steps, images a step and
+`ladder` is pro-VLAE's comparison: equal codes, steps, images a step and
 network for all of them; a tenth of the grid is held out, and errors are of it.
-`paper` is that seed's own budget, `four` its network of four levels, made for
-photographs. `burgess` is seed 004's comparison (see `cascade`). What they reach
-and how long they take: docs/results.md.
+`paper` is that paper's own budget, `four` its network of four levels, made for
+photographs. `burgess` is CascadeVAE's comparison (see `cascade`). The runs that
+there are: docs/results.md.
 """
 
 from trainers.presets import cascade
 
-# Seed 001's comparison at a budget for two cores: 3 x 7,000 steps.
+# pro-VLAE's comparison at a budget for two cores: 3 x 7,000 steps.
 _BUDGET = {"steps": 21_000, "batch_size": 64, "learning_rate": 5e-4}
 _FLAT = {**_BUDGET, "network": "ladder"}
 # Half of FactorVAE's batch is its critic's.
@@ -77,7 +77,7 @@ BETA_TCVAE = {
     "mnist": {"default": {"steps": 15_000}},
 }
 
-# Seed 001's script: a step of its schedule is 30 epochs of dSprites in
+# pro-VLAE's script: a step of its schedule is 30 epochs of dSprites in
 # batches of 128, 15 of 3D Shapes in batches of 100.
 _PAPER_SPRITES = {**_SPRITES, "batch_size": 128, "steps": 3 * 172_800}
 _PAPER_SHAPES = {**_SHAPES, "beta": 8.0, "batch_size": 100, "steps": 216_000}

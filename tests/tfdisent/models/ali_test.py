@@ -9,7 +9,7 @@ from tfdisent import noise
 from tfdisent import testing
 from tfdisent.models.ali import ALI
 
-# Spatial sizes of seed 002's tables (specs 3.6), before the last 1x1 pixel
+# Spatial sizes of the tables of FDEN's paper, before the last 1x1 pixel
 # and after the first: those are dense layers.
 ENCODER_SIZES = {32: [28, 13, 10, 4], 64: [63, 29, 13, 4]}
 GENERATOR_SIZES = {32: [10, 13, 28, 32], 64: [13, 29, 63, 64]}

@@ -39,7 +39,7 @@ def norms(gradients):
 
 
 def test_gradients_are_those_of_the_reversal_graph():
-    """specs 3.1: with no clip active, g_u + gamma g_m, and T rises."""
+    """With no clip active the gradient is g_u + gamma g_m, and T rises."""
     model = make(alpha=2.0, beta=0.5, gamma=0.3, dropout=0.2)
     model.compile()
     batch = testing.random_batch(model)
@@ -122,7 +122,7 @@ def test_update_is_clipped_and_weighted_as_equation_7():
 
 @pytest.mark.parametrize("role", ["statistician", "disentangler"])
 def test_the_two_pull_at_mutual_information(role):
-    """specs 6.2: L_M rises after a T-only step, falls after a D-only one."""
+    """L_M rises after a T-only step, falls after a D-only one."""
     model = make(norm=None)
     model.compile()
     batch = testing.random_batch(model, 16)
