@@ -57,7 +57,8 @@ def case(name, network=None, preset=None):
     rng = np.random.default_rng(0)
     model_class = models.get(name)
     known = inspect.signature(model_class).parameters
-    options = {}
+    # Models of stages need them to have a length.
+    options = {"schedule_steps": 1_000}
     if preset:
         options |= presets.find(name, "any", preset)
         options["schedule_steps"] = options.get("steps", 1)

@@ -919,7 +919,14 @@ def _write_images(out, images):
 
 
 def _write(path, data):
-    pathlib.Path(path).write_bytes(data)
+    """Writes beside the file, then renames: an older one is whole till then."""
+    path = pathlib.Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
     print(path)
 
 

@@ -175,6 +175,14 @@ def counted(method):
         except RequestError as error:
             code = error.code
             raise
+        except asyncio.CancelledError:
+            # The caller's deadline has passed, or the caller has gone.
+            remaining = context.time_remaining()
+            code = Code.CANCELLED if remaining else Code.DEADLINE_EXCEEDED
+            raise
+        except Exception:
+            code = Code.INTERNAL
+            raise
         finally:
             name, seconds = request.model_spec.name, time.perf_counter() - start
             if self.manager.knows(name):
@@ -269,7 +277,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         # One version answers all of it, the one that the first task names.
         servable = self._find(request.tasks[0])
         asked = _asked(servable, request.tasks)
-        rows = examples.from_proto(request.input)
+        rows = await _rows_of(request)
         response = inference_pb2.MultiInferenceResponse()
         for api, signature in asked:
             result = await self._infer(api, servable, signature, rows, context)
@@ -298,13 +306,18 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     async def _infer_named(self, api, request, context):
         """`(result, ModelSpec)` of Classify and Regress."""
-        rows = examples.from_proto(request.input)
         servable = self._find(request)
+        rows = await _rows_of(request)
         signature = examples.find_signature(
             servable, request.model_spec.signature_name
         )
         result = await self._infer(api, servable, signature, rows, context)
         return result, _concrete(servable, signature)
+
+
+async def _rows_of(request):
+    """A request's serialized examples; large ones let others go on."""
+    return await beside(request.ByteSize(), examples.from_proto, request.input)
 
 
 METHODS = {

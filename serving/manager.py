@@ -435,15 +435,20 @@ class Manager:
 
     def _discovered(self):
         """{name: `ModelConfig`} of the directories that have versions."""
-        return {
-            path.name: model_server_config_pb2.ModelConfig(
-                name=path.name, base_path=path.name, model_platform=PLATFORM
-            )
-            for path in sorted(self.root.iterdir())
-            if not path.name.startswith(".")
-            and path.is_dir()
-            and _versions_in(path)
-        }
+        found = {}
+        for path in sorted(self.root.iterdir()):
+            if path.name.startswith(".") or not path.is_dir():
+                continue
+            try:
+                is_model = bool(_versions_in(path))
+            except OSError:
+                # No model (lost+found), or one that is out of reach.
+                is_model = path.name in self._models
+            if is_model:
+                found[path.name] = model_server_config_pb2.ModelConfig(
+                    name=path.name, base_path=path.name, model_platform=PLATFORM
+                )
+        return found
 
     # ---- loading --------------------------------------------------------
 
@@ -464,11 +469,11 @@ class Manager:
                     self._unload(model, list(model.available))
 
     def _refresh_model(self, model):
-        base = self.root / model.config.base_path
-        if not base.is_dir():
+        try:
+            found = _versions_in(self.root / model.config.base_path)
+        except OSError:
             # It may only be out of reach for a moment.
             return
-        found = _versions_in(base)
         ready = {
             number: path
             for number, path in sorted(found.items(), reverse=True)

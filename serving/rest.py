@@ -219,15 +219,21 @@ class RestAPI:
 
     async def _infer(self, api, name, spec, body):
         """The answer to classify or regress."""
-        key, rows = examples.from_json(body)
+        size = len(body)
+        key, rows = await beside(size, examples.from_json, body)
         servable = self._manager.find(name, **spec)
         signature = examples.find_signature(servable, key)
         inputs = examples.inputs_of(api, signature, rows)
         outputs = await asyncio.wrap_future(
             self._batcher.submit(servable, signature, inputs, self._timeout)
         )
-        result = examples.result_of(api, signature, outputs, len(rows))
-        return examples.to_json(api, result)
+
+        def answer():
+            result = examples.result_of(api, signature, outputs, len(rows))
+            return examples.to_json(api, result)
+
+        size += sum(value.nbytes for value in outputs.values())
+        return await beside(size, answer)
 
     def _status(self, name, spec):
         # As in TensorFlow Serving, a label is not looked at.

@@ -164,8 +164,10 @@ def quantities_of(scores, own):
             for image in ("source", "target"):
                 found[f"{name} from {image}"] = values[image]
     for head, values in scores.get("swaps", {}).get("heads", {}).items():
-        found[f"{head} arrives"] = values["arrives"]
-        found[f"{head} stays elsewhere"] = values["stays_elsewhere"]
+        for name in ("arrives", "stays_elsewhere"):
+            # None where no pair of images differs, or nothing else is there.
+            if values[name] is not None:
+                found[f"{head} {name.replace('_', ' ')}"] = values[name]
     samples = scores.get("samples", {})
     for name in ("in_domain_frechet_distance", "fid"):
         if name in samples:

@@ -109,7 +109,7 @@ def encode(run, source, output, report=print):
     from trainers import rundir
 
     model = rundir.load_parts_model(run)
-    split, names = open_source(source, model.image_shape)
+    split, names, numbered = open_source(source, model.image_shape)
     if model.takes_label and split.labels is None:
         raise InputError(
             f"{str(run)!r} holds a model that encodes images with their "
@@ -117,7 +117,8 @@ def encode(run, source, output, report=print):
         )
 
     if model.takes_label:
-        check_labels(split.labels, model.parts["label"][-1], source)
+        classes = model.parts["label"][-1]
+        check_labels(split.labels, classes, source, numbered)
 
     @tf.function(jit_compile=False, reduce_retracing=True)
     def encode_batch(batch):
@@ -153,27 +154,42 @@ def encode(run, source, output, report=print):
     return done
 
 
-def check_labels(labels, classes, source):
+def check_labels(labels, classes, source, numbered):
     """Refuses labels that a model of so many classes was not trained on.
 
+    Args:
+      labels: int `[N]`.
+      classes: of the model.
+      source: where they come from.
+      numbered: whether they are names, numbered here in order.
+
     Raises:
-      InputError: labels outside [0, classes), or a folder that has not one
-        folder a class: their numbers would be others than in training.
+      InputError: labels outside [0, classes), or names that are not one a
+        class: their numbers would be others than in training.
     """
     found = np.unique(labels)
-    wrong = len(found) and (found[0] < 0 or found[-1] >= classes)
-    if wrong or (pathlib.Path(source).is_dir() and len(found) != classes):
+    if numbered and len(found) != classes:
+        raise InputError(
+            f"The model was trained on {classes} classes, and {str(source)!r} "
+            f"has {len(found)}: their numbers would be others. Give all of "
+            "them, or an .npz with labels 0 to "
+            f"{classes - 1} as training numbered the sorted classes."
+        )
+    if len(found) and (found[0] < 0 or found[-1] >= classes):
         raise InputError(
             f"The model was trained on {classes} classes, labels 0 to "
             f"{classes - 1}; {str(source)!r} has labels from {found[0]} to "
-            f"{found[-1]}. Give a folder a class, or an .npz with labels."
+            f"{found[-1]}."
         )
 
 
 def open_source(source, image_shape):
-    """`(split, names)` of a folder or an .npz, read as the model wants it.
+    """A folder or an .npz, read as the model wants it.
 
-    Whole numbers in `labels` of an .npz stay what they are.
+    Returns:
+      `(split, names, numbered)`; the last says whether labels are names of
+      folders or words, numbered in order. Whole numbers in `labels` of an
+      .npz stay what they are.
     """
     from tfdisent.data import arrays
     from tfdisent.data.folder import FileSplit
@@ -185,10 +201,11 @@ def open_source(source, image_shape):
         stored = arrays.read_npz(source, ("images", "labels"))
         images = arrays.checked_images(stored["images"], str(source))
         labels = stored.get("labels")
-        if labels is not None and not np.issubdtype(labels.dtype, np.integer):
+        words = labels is not None and labels.dtype.kind not in "iu"
+        if words:
             labels = np.unique(labels, return_inverse=True)[1]
         split = data.ArraySplit(images, labels)
-        return split, [str(n) for n in range(len(split))]
+        return split, [str(n) for n in range(len(split))], words
     paths = find_images(source)
     folders = class_folders(paths)
     classes = {name: n for n, name in enumerate(sorted(set(folders)))}
@@ -196,7 +213,7 @@ def open_source(source, image_shape):
     split = FileSplit(
         source, paths, image_shape[0], grey=image_shape[-1] == 1, labels=labels
     )
-    return split, paths
+    return split, paths, True
 
 
 def define_flags(flags):

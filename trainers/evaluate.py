@@ -32,6 +32,8 @@ BOUND_IMAGES = 500
 # Beside the scores of codes, what else --metrics can name.
 OTHERS = ("losses", "bounds", "swaps", "samples")
 UNTRAINED, PCA = "untrained encoder", "PCA"
+# Of the whole run, whatever step its scores are of.
+KEPT_SCORES = ("peak_memory_bytes",)
 
 
 # ---- runs --------------------------------------------------------------------
@@ -191,11 +193,27 @@ def own_scores(model, config, dataset, fit, test):
 
     judge = None
     if model.graph is not None and not no_judge(config, dataset):
-        judge = independent_judge(model, config, dataset)
+        judge = independent_judge(
+            model, config, judged_on(model, config, dataset)
+        )
     scores = structure_scores.of_model(model, dataset, judge)
     if test is not None and label_scores.applies(model, dataset, test):
         scores |= label_scores.scores(model, dataset, fit, test)
     return scores
+
+
+def judged_on(model, config, dataset):
+    """The data set that judges learn from and look at.
+
+    Where settings are chosen, the test images stay out of it.
+    """
+    from trainers import train
+
+    if config.evaluation_split == "test":
+        return dataset
+    fit, test = train.training_splits(config, dataset, model.needs)
+    splits = {"train": fit} | ({} if test is None else {"test": test})
+    return dataclasses.replace(dataset, splits=splits)
 
 
 def judged(model, config, dataset, names=None):
@@ -216,6 +234,7 @@ def judged(model, config, dataset, names=None):
     from trainers import judges
 
     asked = [n for n in ("swaps", "samples") if not names or n in names]
+    dataset = judged_on(model, config, dataset)
     if reason := no_judge(config, dataset):
         return {name: {"absent": reason} for name in asked}
     scores = {}
@@ -575,11 +594,13 @@ def report(line):
 def add_metrics(run, values, name="metrics.json"):
     """Merges values into a run's metrics.json, atomically.
 
-    Scores of codes join those of the same step that are already there.
+    They join what is there of the same step; scores of another step go.
     """
     from trainers import rundir
 
     stored = rundir.read_scores(run, name, undefined=np.nan)
+    if stored.get("step") != values.get("step", stored.get("step")):
+        stored = {k: stored[k] for k in KEPT_SCORES if k in stored}
     if "disentanglement" in values and stored.get("step") == values.get("step"):
         values = values | {
             "disentanglement": _joined(

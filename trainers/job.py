@@ -1,5 +1,6 @@
 """A whole job: backbone where one is needed, training, pictures, scores."""
 
+import contextlib
 import dataclasses
 import pathlib
 
@@ -71,17 +72,19 @@ def run(
         ]
 
     given = (config, workdir, dataset)
-    if "backbone" in needs:
-        plug = plug_backbone(*given, strategy, backbone)
-        trained = train.train_on_codes(*given, plug, strategy, events)
-    elif "episodes" in needs:
-        trained = train.train_on_episodes(*given, strategy, events)
-    else:
-        trained = train.train_images(*given, strategy, events)
-    model, seconds = trained
-    if not strategies.is_chief(strategy):
-        return ""
-    return finish(model, config, dataset, workdir, seconds, quick)
+    chief = strategies.is_chief(strategy)
+    with rundir.alone(workdir) if chief else contextlib.nullcontext():
+        if "backbone" in needs:
+            plug = plug_backbone(*given, strategy, backbone)
+            trained = train.train_on_codes(*given, plug, strategy, events)
+        elif "episodes" in needs:
+            trained = train.train_on_episodes(*given, strategy, events)
+        else:
+            trained = train.train_images(*given, strategy, events)
+        model, seconds = trained
+        if not chief:
+            return ""
+        return finish(model, config, dataset, workdir, seconds, quick)
 
 
 def finished(config, workdir):

@@ -110,14 +110,18 @@ def retrieve(run, query, level=2, index=None, top=TOP, data_dir=None):
         dataset = train.load_data(config, data_dir)
         split = dataset.splits["train"]
         names = [dataset.class_names[label] for label in split.labels]
+        _, _, index = config.dataset.partition(":")
+        files = _files(pathlib.Path(index).expanduser()) if index else []
     else:
-        split, names = open_source(index, model.image_shape)
+        split, names, _ = open_source(index, model.image_shape)
+        files = _files(index)
 
     codes = train.Cache(run / "cache").get(
-        f"index-{int(model.step.numpy())}-{_stamp(index, names)}",
+        f"index-{int(model.step.numpy())}-{_stamp(names, files)}",
         lambda: hierarchy_scores.stacked_codes(
             model, split, train.counter("encoding the index")
         ),
+        len(split),
     )
     asked = pipeline.fit_images(image[None], model.image_shape)
     own = hierarchy_scores.stacked_codes(model, ArraySplit(image[None]))
@@ -136,14 +140,22 @@ def retrieve(run, query, level=2, index=None, top=TOP, data_dir=None):
     return answers, run / "images" / f"{name}.png"
 
 
-def _stamp(index, names):
-    """A digest that changes with the files of an index."""
+def _files(source):
+    """The files of a folder of images, or of an .npz."""
+    from tfdisent.data.folder import find_images
+
+    if source.is_file():
+        return [source]
+    return [source / name for name in find_images(source)]
+
+
+def _stamp(names, files):
+    """A digest that changes with what is indexed and the files it is in."""
     digest = hashlib.sha256("\n".join(names).encode())
-    if index is not None:
-        files = [index] if index.is_file() else [index / n for n in names]
-        for file in files:
-            known = file.stat()
-            digest.update(f"{known.st_size} {known.st_mtime_ns}".encode())
+    for file in files:
+        known = file.stat()
+        stamp = f"\n{file.name} {known.st_size} {known.st_mtime_ns}"
+        digest.update(stamp.encode())
     return digest.hexdigest()[:16]
 
 

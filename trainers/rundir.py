@@ -1,5 +1,7 @@
 """The run directory: what a run writes, atomically, and reads back."""
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -173,6 +175,40 @@ def claim(workdir, config, image_shape):
     return config
 
 
+@contextlib.contextmanager
+def alone(workdir):
+    """Holds a run directory against other processes while it is written.
+
+    Args:
+      workdir: the run directory; made when there is none, and removed again
+        when nothing was put there.
+
+    Raises:
+      InputError: another process holds it.
+    """
+    workdir = pathlib.Path(workdir)
+    made = not workdir.exists()
+    workdir.mkdir(parents=True, exist_ok=True)
+    handle = os.open(workdir, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            # Not every file system has locks; then nobody is kept out.
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"{str(workdir)!r} is in use by another process. Wait for "
+                    "it, or name another --workdir."
+                ) from None
+        yield
+    finally:
+        os.close(handle)
+        if made:
+            with contextlib.suppress(OSError):
+                # Only an empty directory can be removed so.
+                workdir.rmdir()
+
+
 class Checkpoints:
     """The newest checkpoints of a run; a damaged one falls back to the last.
 
@@ -201,7 +237,9 @@ class Checkpoints:
         self.manager = manager(self.checkpoint, directory)
         self.writer = self.manager
         if not keep:
-            self.writer = manager(self.checkpoint, tempfile.mkdtemp())
+            # Removed when this process ends.
+            self.elsewhere = tempfile.TemporaryDirectory()
+            self.writer = manager(self.checkpoint, self.elsewhere.name)
 
     def save(self):
         """Writes the state of this step.

@@ -177,6 +177,8 @@ class Cache:
         os.close(handle)
         try:
             np.save(temporary, array)
+            # mkstemp makes files private; others may share the directory.
+            os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
             pathlib.Path(temporary).unlink(missing_ok=True)

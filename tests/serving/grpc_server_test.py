@@ -1,6 +1,8 @@
 """The gRPC services through the official stubs, over a real socket."""
 
 import asyncio
+import re
+import time
 
 import grpc
 import numpy as np
@@ -258,11 +260,27 @@ def test_bad_predicts(prediction, request_, code, message):
     assert message in answer[1]
 
 
-def test_deadlines(prediction):
+def test_deadlines(prediction, server):
+    def late():
+        _, _, page = server.request("GET", "/monitoring/prometheus/metrics")
+        counted = b'request_count{model_name="zoo",status="DEADLINE_EXCEEDED"}'
+        (*_, last) = [
+            b"0",
+            *re.findall(re.escape(counted) + b" ([0-9.]+)", page),
+        ]
+        return float(last)
+
+    before = late()
     request = request_of("zoo", "loop", x=np.float32([5e5]))
     with pytest.raises(grpc.RpcError) as caught:
         prediction.Predict(request, timeout=0.1)
     assert caught.value.code() == STATUS.DEADLINE_EXCEEDED
+    # The server may notice a moment after the caller.
+    for _ in range(50):
+        if late() == before + 1:
+            break
+        time.sleep(0.1)
+    assert late() == before + 1
 
 
 def test_every_signature_of_an_export(prediction, exported):

@@ -1,6 +1,7 @@
 """Versions that come, go, fail, and lie where they should not."""
 
 import os
+import pathlib
 import shutil
 import time
 
@@ -466,6 +467,29 @@ def test_a_configuration_file_that_cannot_be_read(root, content):
         file.write_text(content)
     with pytest.raises(RequestError, match="models.config"):
         Manager(root, file)
+
+
+def test_what_nobody_may_read_keeps_nothing_else_from_being_served(
+    root, add, manager, monkeypatch
+):
+    add("b", 1)
+    (root / "a").mkdir()
+    iterdir = pathlib.Path.iterdir
+    locked = {"a"}
+
+    def guarded(path):
+        if path.name in locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", guarded)
+    manager.refresh()
+    assert states(manager, "b") == {1: State.AVAILABLE}
+    # Out of reach for a moment, a model stays loaded.
+    locked.add("b")
+    manager.refresh()
+    assert states(manager, "b") == {1: State.AVAILABLE}
+    assert not manager.knows("a")
 
 
 def test_a_directory_that_is_out_of_reach_changes_nothing(root, add, manager):

@@ -113,7 +113,13 @@ def test_probes_and_samples_stand_in_the_table():
             "change": {"generic": 0.09, "specific": 0.1},
             "images": 2000,
         },
-        "swaps": {"heads": {"label": {"arrives": 0.9, "stays_elsewhere": 0.8}}},
+        "swaps": {
+            "heads": {
+                "label": {"arrives": 0.9, "stays_elsewhere": 0.8},
+                "only unit": {"arrives": 0.7, "stays_elsewhere": None},
+                "constant factor": {"arrives": None, "stays_elsewhere": None},
+            }
+        },
         "samples": {"in_domain_frechet_distance": 12.0},
         "held_out": {"reconstruction": 80.0, "total_correlation": 1.0},
     }
@@ -128,6 +134,7 @@ def test_probes_and_samples_stand_in_the_table():
         "pixel change of specific": 0.1,
         "label arrives": 0.9,
         "label stays elsewhere": 0.8,
+        "only unit arrives": 0.7,
         "class from generic": 0.1,
         "class from specific: random label": 0.5,
         "in_domain_frechet_distance": 12.0,

@@ -50,7 +50,7 @@ def test_codes_names_and_labels_of_a_folder(run, folder, tmp_path, monkeypatch):
     assert set(stored.files) == {"z", "name", "label"}
     assert list(stored["name"]) == ["a/0.png", "a/1.png", "b/2.png"]
     assert list(stored["label"]) == [0, 0, 1]
-    split, _ = encode.open_source(folder, (32, 32, 1))
+    split, _, _ = encode.open_source(folder, (32, 32, 1))
     images = split.take(np.arange(3))["image"] / np.float32(255)
     expected = rundir.load_model(run).encode(images)["z"]
     np.testing.assert_allclose(stored["z"], expected, atol=1e-5)
@@ -135,13 +135,30 @@ def test_a_folder_needs_every_class_or_numbers_would_shift(
         encode.encode(labelled_run, folder, tmp_path / "out.npz")
 
 
+@pytest.mark.parametrize(
+    ("labels", "numbered", "message"),
+    [
+        ([0, 1], True, "3 classes, and 'x.npz' has 2: their numbers would be"),
+        ([0, 3], False, "labels 0 to 2; 'x.npz' has labels from 0 to 3"),
+        ([-1, 2], False, "'x.npz' has labels from -1 to 2"),
+    ],
+)
+def test_labels_of_other_classes_are_refused(labels, numbered, message):
+    encode.check_labels(np.array([2, 0, 1]), 3, "x.npz", numbered)
+    encode.check_labels(np.array([2]), 3, "x.npz", numbered=False)
+    with pytest.raises(InputError, match=message):
+        encode.check_labels(np.array(labels), 3, "x.npz", numbered)
+
+
 def test_labels_of_an_npz_stay_and_words_are_numbered(tmp_path):
     images = np.zeros((3, 4, 4, 1), np.float32)
-    for labels, expected in (
-        ([7, 2, 7], [7, 2, 7]),
-        (["b", "a", "b"], [1, 0, 1]),
+    for labels, expected, words in (
+        ([7, 2, 7], [7, 2, 7], False),
+        (["b", "a", "b"], [1, 0, 1], True),
     ):
         np.savez(tmp_path / "in.npz", images=images, labels=labels)
-        split, names = encode.open_source(tmp_path / "in.npz", (4, 4, 1))
+        found = encode.open_source(tmp_path / "in.npz", (4, 4, 1))
+        split, names, numbered = found
         assert list(split.labels) == expected
         assert names == ["0", "1", "2"]
+        assert numbered == words

@@ -490,5 +490,43 @@ def test_metrics_are_merged(tmp_path):
     assert stored(tmp_path) == {"a": 1, "b": {"c": 2}}
 
 
+def test_scores_of_another_step_go(tmp_path):
+    old = {"step": 1000, "swaps": 1, "training_seconds": 9.0}
+    evaluate.add_metrics(tmp_path, old | {"peak_memory_bytes": 7})
+    evaluate.add_metrics(tmp_path, {"step": 2000, "mig": 0.5})
+    # So nobody takes the run for finished at step 2,000.
+    assert stored(tmp_path) == {
+        "peak_memory_bytes": 7,
+        "step": 2000,
+        "mig": 0.5,
+    }
+    evaluate.add_metrics(tmp_path, {"training_seconds": 10.0})
+    assert stored(tmp_path)["mig"] == 0.5
+
+
+def test_judges_leave_the_test_images_alone_where_settings_are_chosen():
+    images = np.zeros((40, 32, 32, 1), np.uint8)
+    images[:30] = 255
+    dataset = Dataset(
+        "halves",
+        {
+            "train": ArraySplit(images[:30], np.arange(30) % 3),
+            "test": ArraySplit(images[30:], np.arange(10) % 3),
+        },
+        num_classes=3,
+    )
+    model = testing.tiny_model("beta_vae")
+    config = configuration.build("beta_vae", "digits")
+    assert evaluate.judged_on(model, config, dataset) is dataset
+    config = dataclasses.replace(config, evaluation_split="validation")
+    splits = evaluate.judged_on(model, config, dataset).splits
+    assert {name: len(s) for name, s in splits.items()} == {
+        "train": 27,
+        "test": 3,
+    }
+    for split in splits.values():
+        assert split.take(np.arange(len(split)))["image"].min() == 255
+
+
 def test_versions_name_what_scores_depend_on():
     assert {"numpy", "scikit-learn", "scipy"} <= set(rundir.versions())

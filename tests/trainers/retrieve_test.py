@@ -1,3 +1,4 @@
+import dataclasses
 import types
 
 import numpy as np
@@ -7,6 +8,8 @@ from PIL import Image
 from tfdisent import InputError
 from tfdisent.data import ArraySplit
 from tfdisent.data import Dataset
+from tfdisent.data.folder import FileSplit
+from tfdisent.data.folder import find_images
 from trainers import config as configuration
 from trainers import retrieve
 from trainers import train
@@ -101,6 +104,29 @@ def test_the_training_set_is_the_index(run, tmp_path, monkeypatch, capsys):
     flags.top = 0
     with pytest.raises(InputError, match="--top=0: must be at least 1"):
         retrieve.main(flags)
+
+
+def test_a_training_folder_whose_files_change_is_another_index(
+    folder, tmp_path, monkeypatch, save_run
+):
+    config = configuration.build(
+        "hdn", f"folder:{folder}", settings=["filters=2", "style_dim=2"]
+    )
+    config = dataclasses.replace(config, tree=(2, 3, 2))
+    save_run(tmp_path, config, (16, 16, 1))
+    split = FileSplit(
+        folder, find_images(folder), 16, grey=True, labels=np.arange(6) % 2
+    )
+    dataset = Dataset(
+        "x", {"train": split}, num_classes=2, class_names=("a", "b")
+    )
+    monkeypatch.setattr(train, "load_data", lambda config, data_dir: dataset)
+    for _ in range(2):
+        retrieve.retrieve(tmp_path, folder / "3.png", level=2)
+        assert len(list((tmp_path / "cache").iterdir())) == 1
+    Image.new("L", (16, 16), 9).save(folder / "4.png")
+    retrieve.retrieve(tmp_path, folder / "3.png", level=2)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_what_cannot_be_asked(run, folder, tmp_path):

@@ -45,6 +45,23 @@ def test_a_full_disk_leaves_no_half_checkpoint(tmp_path, monkeypatch):
     assert checkpoints.restore()
 
 
+def test_a_run_directory_has_one_writer(tmp_path):
+    run = tmp_path / "run"
+    with rundir.alone(run):
+        with pytest.raises(InputError, match="run' is in use by another"):
+            with rundir.alone(run):
+                pass
+        (run / "config.json").write_text("{}")
+    with rundir.alone(run):
+        pass
+    assert (run / "config.json").exists()
+    # What ended before it wrote anything leaves nothing.
+    with pytest.raises(InputError, match="bad data"):
+        with rundir.alone(tmp_path / "new"):
+            raise InputError("bad data")
+    assert not (tmp_path / "new").exists()
+
+
 def test_what_is_stored_comes_back(tmp_path):
     config = configuration.build("fden", "digits", settings=["steps=7"])
     claimed = rundir.claim(tmp_path, config, (32, 32, 1))

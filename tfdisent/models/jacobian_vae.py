@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfdisent import distributions
 from tfdisent import networks
+from tfdisent.errors import InputError
 from tfdisent.models import flat_vae
 from tfdisent.models import regularisers
 from tfdisent.models import stages
@@ -97,6 +98,21 @@ class JacobianVAE(flat_vae.FlatVAE):
         self.teacher_decoder = decoder(self.image_shape, latent_dim)
         self.teacher_encoder.trainable = False
         self.teacher_decoder.trainable = False
+
+    def compile(self, *args, **kwargs):
+        """As every model's.
+
+        Raises:
+          InputError: (a ValueError) `schedule_steps` has no step for some
+            stage, so that no student would become a teacher.
+        """
+        if not self.stages.length:
+            raise InputError(
+                f"jacobian_vae trains in {self.stages.count} stages of at "
+                "least one step: steps, or schedule_steps where it is set, "
+                f"must be at least that. Received: {self.schedule_steps}"
+            )
+        super().compile(*args, **kwargs)
 
     @property
     def stage_ends(self):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfdisent import layers
 from tfdisent import networks
 from tfdisent import testing
 
@@ -83,9 +84,17 @@ def test_the_original_network_for_mnist():
     np.testing.assert_allclose(ladder.joins[0].gate, np.full(1024, 0.1))
     weights = ladder.trunk[2].trainable_variables[0].numpy()
     np.testing.assert_allclose(weights.std(), 0.02, rtol=0.01)
-    # Standard deviations lie between 0.001 and 1.001.
     log_variance = ladder.infer(IMAGE)[0][:, 2:]
     np.testing.assert_allclose(np.exp(log_variance / 2), 0.501, atol=0.2)
+
+
+def test_standard_deviations_of_the_original_network():
+    raw = np.float32([[7.0, 7.0, 7.0, -40.0, 0.0, 40.0]])
+    mean, log_variance = np.split(layers.BoundedSpread()(raw), 2, axis=-1)
+    np.testing.assert_array_equal(mean, 7)
+    np.testing.assert_allclose(
+        np.exp(log_variance / 2), [[0.001, 0.501, 1.001]], rtol=1e-4
+    )
 
 
 def test_the_original_network_keeps_the_contract():
