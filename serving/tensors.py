@@ -27,8 +27,10 @@ FIELDS = {
 }
 # Types whose values lie on the wire as in memory, little end first.
 PACKED = {tf.float32: "<f4", tf.float64: "<f8"}
-# A few bytes can claim a tensor of any size, since the last value is repeated.
 MAX_TENSOR_BYTES = 2**28
+# A few bytes can claim a tensor of any size, since the last value is repeated:
+# so many values may be left out, and many requests wait at the same time.
+MAX_LEFT_OUT = 2**20
 # What an entry of an array of strings takes at least, and what smaller types
 # are counted as: reading them takes wider ones on the way.
 POINTER = 8
@@ -105,6 +107,13 @@ def from_proto(proto):
             raise RequestError(
                 Code.RESOURCE_EXHAUSTED,
                 f"A tensor of shape {shape} exceeds {MAX_TENSOR_BYTES} bytes.",
+            )
+        # On the wire a value is a byte at least.
+        if size - proto.ByteSize() > MAX_LEFT_OUT:
+            raise RequestError(
+                Code.RESOURCE_EXHAUSTED,
+                f"A tensor of shape {shape} leaves out more than "
+                f"{MAX_LEFT_OUT} values.",
             )
         if dtype not in FIELDS:
             return tf.make_ndarray(proto)

@@ -6,6 +6,7 @@ import pathlib
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfdisent import models
 from tfdisent.data import hierarchy
@@ -264,8 +265,13 @@ def finish(model, config, dataset, workdir, seconds, quick=False):
     step = int(model.step.numpy())
     stored = rundir.read_scores(workdir, undefined=np.nan)
     if not _complete(stored) or stored["step"] != step:
-        for _, draw in drawing(model, config, dataset, workdir):
-            draw(step)
+        drawn = any((workdir / "images").glob(f"*-{step}.png"))
+        logs = tf.summary.create_file_writer(str(workdir / "logs"))
+        for period, draw in drawing(model, config, dataset, workdir):
+            if not (drawn and period and step % period == 0):
+                with logs.as_default(step=step):
+                    draw(step)
+        logs.close()
         stored = evaluate.evaluate(workdir, dataset=dataset, quick=quick)
     memory = max(train.peak_memory(), stored.get("peak_memory_bytes", 0))
     evaluate.add_metrics(

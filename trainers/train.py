@@ -327,13 +327,13 @@ def fit(
                 tracker.reset_state()
         now = time.perf_counter()
         checkpoints.seconds.assign_add(now - started)
-        started = now
-        if saves:
-            checkpoints.save()
         for period, event in events:
             if chief and period and step % period == 0:
                 with logs.as_default(step=step):
                     event(step)
+        # Last: a run that is killed while it draws comes back before that.
+        if saves:
+            checkpoints.save()
         started = time.perf_counter()
     logs.flush()
     return float(checkpoints.seconds.numpy())

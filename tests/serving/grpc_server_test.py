@@ -237,6 +237,12 @@ def filtered(*names):
             "RESOURCE_EXHAUSTED",
             "exceeds",
         ),
+        # Within the bound of one tensor, but of hundreds at the same time?
+        (
+            request_of("halves", x=tensor_of(2**24, 1.0)),
+            "RESOURCE_EXHAUSTED",
+            "leaves out more than 1048576 values",
+        ),
         (
             request_of(
                 "halves",

@@ -63,6 +63,29 @@ def digits():
     return data.load("digits")
 
 
+def test_what_a_kill_interrupted_is_drawn_by_the_next_sitting(tmp_path, digits):
+    seen = []
+
+    def draw(step):
+        seen.append(step)
+        if seen == [2, 4]:
+            raise KeyboardInterrupt
+
+    def sitting():
+        train.train_images(
+            tiny(6),
+            tmp_path,
+            digits,
+            tf.distribute.get_strategy(),
+            lambda model: [(2, draw)],
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        sitting()
+    sitting()
+    assert seen == [2, 4, 4, 6]
+
+
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path, digits):
     whole = fit_tiny(tiny(6), tmp_path / "whole", digits)
     # --steps says where to stop, not what the run is.
