@@ -1,6 +1,7 @@
 """TensorFlow Serving's gRPC services."""
 
 import asyncio
+import concurrent.futures
 import logging
 import time
 
@@ -377,6 +378,9 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, manager, calls):
         self.manager = manager
         self.calls = calls
+        # One after the other; and what waits for minutes keeps no thread from
+        # requests.
+        self.reloads = concurrent.futures.ThreadPoolExecutor(1, "reload")
 
     @answered
     async def GetModelStatus(self, request, context):
@@ -402,7 +406,9 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             )
         remaining = context.time_remaining()
         timeout = RELOAD_SECONDS if remaining is None else remaining
-        await asyncio.to_thread(self.manager.reload, request.config, timeout)
+        await asyncio.get_running_loop().run_in_executor(
+            self.reloads, self.manager.reload, request.config, timeout
+        )
         response = model_management_pb2.ReloadConfigResponse()
         response.status.error_code = int(Code.OK)
         return response

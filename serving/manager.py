@@ -347,7 +347,10 @@ class Manager:
         end = time.monotonic() + timeout
         while True:
             self.refresh()
-            models = [self._models[name] for name in configs]
+            # Some may be gone, where a changed file was read meanwhile.
+            models = [
+                self._models.setdefault(name, Model(name)) for name in configs
+            ]
             missing = [m for m in models if not m.available]
             if not missing or any(m.failed for m in missing):
                 break
