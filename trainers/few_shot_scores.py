@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from tfdisent.data import base
 from tfdisent.data import pipeline
 from tfdisent.data.episodes import EpisodeSampler
 from tfdisent.metrics.few_shot import few_shot_accuracy
@@ -161,8 +162,7 @@ def plug_in_errors(model, codes, split, image_shape):
       {"z_relative": ||z~ - z||^2 / ||z - mean||^2, "image_backbone",
       "image_plugged_in": mean squared pixel errors of dec(z) and dec(z~)}.
     """
-    some = np.linspace(0, len(split) - 1, min(len(split), PLUG_IN_IMAGES))
-    some = np.unique(some.astype(np.int64))
+    some = base.spread(len(split), PLUG_IN_IMAGES)
 
     @tf.function(jit_compile=False, reduce_retracing=True)
     def errors(image, z):

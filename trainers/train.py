@@ -450,8 +450,7 @@ def counted_as(config, before):
 
 def adapt_to(model, train, shape):
     """Lets a new model take its statistics from a part of the training set."""
-    chosen = np.linspace(0, len(train) - 1, min(len(train), ADAPT_IMAGES))
-    some = train.subset(np.unique(chosen.astype(np.int64)))
+    some = train.spread(ADAPT_IMAGES)
     batches = pipeline.in_order(some, shape, ENCODE_BATCH)
     model.adapt(np.concatenate([b["image"].numpy() for b in batches]))
 

@@ -164,12 +164,14 @@ def held_out_images(run, first, data_dir=None):
     """
     import numpy as np
 
+    from tfdisent.data.base import spread
+
     split = held_out_split(run, data_dir)
     if not 0 <= first < len(split):
         raise InputError(
             f"--image={first}: the split has images 0 to {len(split) - 1}."
         )
-    rows = np.linspace(0, len(split) - 1, min(IMAGES, len(split))).astype(int)
+    rows = spread(len(split), IMAGES)
     return split.take(np.concatenate([[first], rows]))["image"]
 
 
