@@ -45,6 +45,7 @@ SHOWN = (
     "in_domain_inception_score",
     "in_domain_frechet_distance",
     "structure_gap",
+    "structure_gap_on_images",
     "structure_overlap",
     "structure_overlap_elsewhere",
     "class from z",
@@ -92,6 +93,7 @@ LOWER_IS_BETTER = {
     "in_domain_frechet_distance",
     "fid",
     "structure_gap",
+    "structure_gap_on_images",
     "structure_divergence",
     "class from generic",
     "class from specific: the random label itself",
@@ -191,7 +193,8 @@ def structure_quantities(scores):
     """What `structure_scores.of_model` found, under one name each.
 
     `structure_gap` is the largest of a correlation of re-encoded codes from the
-    structure's, `structure_divergence` in nats; `structure_overlap` is whether
+    structure's, `structure_gap_on_images` that of codes of images,
+    `structure_divergence` in nats; `structure_overlap` is whether
     composites move what their parts move, and stands beside that of the same
     graph on other latents; `structure_information` asks what they know.
     """
@@ -199,6 +202,8 @@ def structure_quantities(scores):
     if "reencoded" in scores:
         found["structure_gap"] = scores["reencoded"]["largest_gap"]
         found["structure_divergence"] = scores["reencoded"]["divergence"]
+    if "images" in scores:
+        found["structure_gap_on_images"] = scores["images"]["largest_gap"]
     for key, name in (
         ("traversals", "structure_overlap"),
         ("information", "structure_information"),

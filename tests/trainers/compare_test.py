@@ -152,6 +152,7 @@ def test_samples_and_structures_stand_in_the_table(tmp_path):
         },
         "structure": {
             "reencoded": {"largest_gap": 0.08, "divergence": 0.4},
+            "images": {"largest_gap": 0.5},
             "information": {"wholes": None},
             "traversals": {"wholes": wholes},
         },
@@ -162,6 +163,7 @@ def test_samples_and_structures_stand_in_the_table(tmp_path):
         "in_domain_inception_score of scale": 5.0,
         "in_domain_frechet_distance": 12.0,
         "structure_gap": 0.08,
+        "structure_gap_on_images": 0.5,
         "structure_divergence": 0.4,
         "structure_overlap": 0.8,
         "structure_overlap_elsewhere": 0.3,
@@ -177,11 +179,13 @@ def test_samples_and_structures_stand_in_the_table(tmp_path):
         "in_domain_inception_score",
         "in_domain_frechet_distance",
         "structure_gap",
+        "structure_gap_on_images",
         "structure_overlap",
         "structure_overlap_elsewhere",
     ]
     assert "structure_weight=20" in lines[2]
-    assert lines[2].split()[-4:] == ["12.00", "0.0800", "0.8000", "0.3000"]
+    shown = ["12.00", "0.0800", "0.5000", "0.8000", "0.3000"]
+    assert lines[2].split()[-5:] == shown
     one = {"samples": {"inception_score": {"imagenet": {"mean": 2.0}}}}
     assert compare.quantities_of(one, {}) == {"inception_score": 2.0}
 

@@ -192,6 +192,12 @@ def test_scores_of_a_known_model(dataset):
     recovered = scores["reencoded"]["recovered"]
     assert recovered["z1"] == pytest.approx(1)
     assert recovered["z3"] == pytest.approx(3**-0.5, abs=0.02)
+    # What decoded samples follow, images need not.
+    assert scores["images"]["samples"] == 400
+    assert scores["images"]["largest_gap"] > 0.4
+    assert scores["images"]["edges"]["z1->z3"] == pytest.approx(
+        [0, 3**-0.5], abs=0.15
+    )
     shares = scores["information"]["shares"]
     for latent, factor in zip(("z1", "z2", "z3", "z4"), "abcd", strict=True):
         assert shares[latent][factor] == pytest.approx(1)
@@ -205,6 +211,21 @@ def test_scores_of_a_known_model(dataset):
     assert wholes["control"]["mean"] < wholes["mean"]
     text = "\n".join(structure_scores.table({"structure": scores}))
     assert "z1->z3: correlation 0.5" in text
+    assert "of codes of images" in text
+
+
+def test_codes_of_images_are_draws_of_their_posterior():
+    model = testing.tiny_model("cascade_vae")
+    images = testing.random_images(model.image_shape, 300)
+    split = ArraySplit(np.asarray(images))
+    means, codes, factors = structure_scores.codes_of_images(model, split)
+    q = model.posterior(images)["z"]
+    np.testing.assert_allclose(means, q.mean(), atol=1e-5)
+    unit = (codes - means) / q.stddev()
+    assert abs(np.mean(unit)) < 0.1 and np.std(unit) == pytest.approx(
+        1, abs=0.1
+    )
+    assert factors is None
 
 
 def test_models_without_a_structure_have_no_such_scores(dataset):
