@@ -111,7 +111,9 @@ def retrieve(run, query, level=2, index=None, top=TOP, data_dir=None):
         split = dataset.splits["train"]
         names = [dataset.class_names[label] for label in split.labels]
         _, _, index = config.dataset.partition(":")
-        files = _files(pathlib.Path(index).expanduser()) if index else []
+        path = pathlib.Path(index).expanduser()
+        # What follows a colon may be a function, too.
+        files = _files(path) if index and path.exists() else []
     else:
         split, names, _ = open_source(index, model.image_shape)
         files = _files(index)

@@ -129,6 +129,26 @@ def test_a_training_folder_whose_files_change_is_another_index(
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
+def test_a_users_own_data_set_is_an_index_too(
+    folder, tmp_path, monkeypatch, save_run
+):
+    config = configuration.build(
+        "hdn", "fashion_mnist", settings=["filters=2", "style_dim=2"]
+    )
+    config = dataclasses.replace(config, dataset="package.module:function")
+    save_run(tmp_path, config, (16, 16, 1))
+    images = np.zeros((4, 16, 16, 1), np.uint8)
+    dataset = Dataset(
+        "own",
+        {"train": ArraySplit(images, np.arange(4) % 2)},
+        num_classes=2,
+        class_names=("a", "b"),
+    )
+    monkeypatch.setattr(train, "load_data", lambda config, data_dir: dataset)
+    answers, _ = retrieve.retrieve(tmp_path, folder / "3.png", level=2, top=4)
+    assert sorted(name for _, name in answers) == ["a", "a", "b", "b"]
+
+
 def test_what_cannot_be_asked(run, folder, tmp_path):
     with pytest.raises(InputError, match="codes of levels 2 to 3"):
         retrieve.retrieve(run, folder / "3.png", level=4, index=folder)
