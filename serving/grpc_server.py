@@ -178,8 +178,8 @@ def counted(method):
             raise
         except asyncio.CancelledError:
             # The caller's deadline has passed, or the caller has gone.
-            remaining = context.time_remaining()
-            code = Code.CANCELLED if remaining else Code.DEADLINE_EXCEEDED
+            late = context.time_remaining() == 0
+            code = Code.DEADLINE_EXCEEDED if late else Code.CANCELLED
             raise
         except Exception:
             code = Code.INTERNAL

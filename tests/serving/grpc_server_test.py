@@ -266,27 +266,39 @@ def test_bad_predicts(prediction, request_, code, message):
     assert message in answer[1]
 
 
-def test_deadlines(prediction, server):
-    def late():
-        _, _, page = server.request("GET", "/monitoring/prometheus/metrics")
-        counted = b'request_count{model_name="zoo",status="DEADLINE_EXCEEDED"}'
-        (*_, last) = [
-            b"0",
-            *re.findall(re.escape(counted) + b" ([0-9.]+)", page),
-        ]
-        return float(last)
+def counted_as(server, status):
+    """How many of the zoo's requests the server has counted so."""
+    _, _, page = server.request("GET", "/monitoring/prometheus/metrics")
+    line = f'request_count{{model_name="zoo",status="{status}"}} '
+    found = re.findall(re.escape(line.encode()) + b"([0-9.]+)", page)
+    return float(found[0]) if found else 0.0
 
-    before = late()
+
+def wait_until_counted(server, status, number):
+    # The server may notice a moment after the caller.
+    for _ in range(50):
+        if counted_as(server, status) == number:
+            break
+        time.sleep(0.1)
+    assert counted_as(server, status) == number
+
+
+def test_a_caller_without_a_deadline_that_goes_away(prediction, server):
+    before = counted_as(server, "CANCELLED")
+    request = request_of("zoo", "loop", x=np.float32([5e5]))
+    call = prediction.Predict.future(request)
+    time.sleep(0.1)
+    call.cancel()
+    wait_until_counted(server, "CANCELLED", before + 1)
+
+
+def test_deadlines(prediction, server):
+    before = counted_as(server, "DEADLINE_EXCEEDED")
     request = request_of("zoo", "loop", x=np.float32([5e5]))
     with pytest.raises(grpc.RpcError) as caught:
         prediction.Predict(request, timeout=0.1)
     assert caught.value.code() == STATUS.DEADLINE_EXCEEDED
-    # The server may notice a moment after the caller.
-    for _ in range(50):
-        if late() == before + 1:
-            break
-        time.sleep(0.1)
-    assert late() == before + 1
+    wait_until_counted(server, "DEADLINE_EXCEEDED", before + 1)
 
 
 def test_every_signature_of_an_export(prediction, exported):

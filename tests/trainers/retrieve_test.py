@@ -81,15 +81,19 @@ def test_an_image_finds_itself(run, folder, monkeypatch):
     assert cached.exists()
 
 
-def test_the_training_set_is_the_index(run, tmp_path, monkeypatch, capsys):
-    rng = np.random.default_rng(1)
-    images = rng.integers(0, 256, (8, 16, 16, 1), np.uint8)
-    dataset = Dataset(
+def clothes(split):
+    return Dataset(
         "clothes",
-        {"train": ArraySplit(images, np.arange(8) % 2)},
+        {"train": split},
         num_classes=2,
         class_names=("tops/coat", "tops/vest"),
     )
+
+
+def test_the_training_set_is_the_index(run, tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (8, 16, 16, 1), np.uint8)
+    dataset = clothes(ArraySplit(images, np.arange(8) % 2))
     monkeypatch.setattr(train, "load_data", lambda config, data_dir: dataset)
     query = tmp_path / "mine.png"
     Image.fromarray(images[5, :, :, 0]).save(query)
@@ -117,9 +121,7 @@ def test_a_training_folder_whose_files_change_is_another_index(
     split = FileSplit(
         folder, find_images(folder), 16, grey=True, labels=np.arange(6) % 2
     )
-    dataset = Dataset(
-        "x", {"train": split}, num_classes=2, class_names=("a", "b")
-    )
+    dataset = clothes(split)
     monkeypatch.setattr(train, "load_data", lambda config, data_dir: dataset)
     for _ in range(2):
         retrieve.retrieve(tmp_path, folder / "3.png", level=2)
@@ -138,15 +140,13 @@ def test_a_users_own_data_set_is_an_index_too(
     config = dataclasses.replace(config, dataset="package.module:function")
     save_run(tmp_path, config, (16, 16, 1))
     images = np.zeros((4, 16, 16, 1), np.uint8)
-    dataset = Dataset(
-        "own",
-        {"train": ArraySplit(images, np.arange(4) % 2)},
-        num_classes=2,
-        class_names=("a", "b"),
-    )
+    dataset = clothes(ArraySplit(images, np.arange(4) % 2))
     monkeypatch.setattr(train, "load_data", lambda config, data_dir: dataset)
     answers, _ = retrieve.retrieve(tmp_path, folder / "3.png", level=2, top=4)
-    assert sorted(name for _, name in answers) == ["a", "a", "b", "b"]
+    assert sorted(name for _, name in answers) == [
+        *["tops/coat"] * 2,
+        *["tops/vest"] * 2,
+    ]
 
 
 def test_what_cannot_be_asked(run, folder, tmp_path):
