@@ -100,7 +100,7 @@ class RunConfig:
     eval_episodes: int = 10_000
     eval_images: int = 10_000
     critic_steps: int = 1_500
-    baseline_steps: int = 2_000
+    baseline_steps: int = 7_500
     judge_steps: int = 4_000
 
 
@@ -346,6 +346,7 @@ class FDENConfig(RunConfig):
 class HDNConfig(RunConfig):
     """`tree` is the data set's, whatever is set."""
 
+    passed = ("seed", "schedule_steps")
     # Its step is a long one.
     quick_steps = 6
 
@@ -356,7 +357,7 @@ class HDNConfig(RunConfig):
     scales: int = 0
     style_layers: str = "auto"
     learning_rate: float = 1e-4
-    halve_every: int = 100_000
+    halve_every: int = 0
     weight_decay: float = 1e-4
     alpha: float = 10.0
     beta: float = 1.0
@@ -422,6 +423,7 @@ LEAST = {
     0: (
         "seed",
         "schedule_steps",
+        "halve_every",
         "image_size",
         "image_every",
         "score_every",

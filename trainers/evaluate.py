@@ -30,7 +30,7 @@ LOSS_IMAGES = 10_000
 # Images of the likelihood's bounds, each decoded 64 times.
 BOUND_IMAGES = 500
 # Beside the scores of codes, what else --metrics can name.
-OTHERS = ("losses", "bounds", "swaps", "samples")
+OTHERS = ("losses", "bounds", "swaps", "samples", "hierarchy")
 UNTRAINED, PCA = "untrained encoder", "PCA"
 # Of the whole run, whatever step its scores are of.
 KEPT_SCORES = ("peak_memory_bytes",)
@@ -97,8 +97,10 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
     else:
         chosen = ("losses", *code_scores.CHEAP) if quick else names
         scores = evaluate_images(model, config, dataset, run, chosen, suffix)
-    if "hierarchy" in model.needs and names is None:
+    if "hierarchy" in model.needs and (names is None or "hierarchy" in names):
         scores |= hierarchy_scores.evaluate(model, config, dataset, run, suffix)
+    elif names and "hierarchy" in names:
+        scores["hierarchy"] = {"absent": "the model has no hierarchy"}
     if hasattr(model, "parts") and not quick:
         scores |= judged(model, config, dataset, names)
     if names and not quick:

@@ -8,12 +8,14 @@ the others are the codes of levels 2 .. L, and a data set that
 import dataclasses
 import functools
 import itertools
-import pathlib
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from tfdisent.data import hierarchy
 from tfdisent.data import pipeline
@@ -21,7 +23,7 @@ from tfdisent.errors import InputError
 from tfdisent.metrics.hierarchical_accuracy import hierarchical_accuracy
 from tfdisent.metrics.retrieval_map import retrieval_map
 from tfdisent.metrics.unseen_category import unseen_category
-from tfdisent.models import hashing
+from trainers import hashing_baselines
 from trainers import train
 
 SEED = 0  # Of the choice of images, where a split has more than are used.
@@ -32,10 +34,9 @@ GOES_TO = 3
 # Logit of a category that a classifier was never shown.
 ABSENT = -1e6
 BATCH = 100
-BASELINE_BATCH = 64
-# Steps of a baseline between reports; images whose accuracies are followed
-# during training (as many as the authors test on).
-REPORT_STEPS, FOLLOWED = 10, 500
+# Images whose accuracies are followed during training (as many as the authors
+# test on).
+FOLLOWED = 500
 
 
 class Codes(NamedTuple):
@@ -165,15 +166,22 @@ def _generated(model, image, taken):
 def _node_logits(leaf_logits, paths):
     """A leaf classifier's logits at every level: `[B, leaves]` -> `[B, K_l]`.
 
-    A category's probability is the sum of its leaves'.
+    A category's probability is the sum of its leaves'. Siblings far below the
+    winner are still told apart, which probabilities in float32 would not be.
     """
-    shares = tf.nn.softmax(leaf_logits)
-    levels = []
-    for nodes in paths.T:
-        members = nodes[:, None] == np.unique(nodes)
-        total = tf.matmul(shares, tf.constant(members, tf.float32))
-        levels.append(tf.math.log(total + 1e-30))
-    return levels
+    return [
+        tf.stack(
+            [
+                tf.reduce_logsumexp(
+                    tf.gather(leaf_logits, np.flatnonzero(nodes == n), axis=1),
+                    axis=1,
+                )
+                for n in np.unique(nodes)
+            ],
+            axis=1,
+        )
+        for nodes in paths.T
+    ]
 
 
 class _Tally:
@@ -234,97 +242,63 @@ def score_event(model, split, paths, report=print):
 # ---- table 2 -----------------------------------------------------------------
 
 
-def retrieval(database, queries, others, binary_others):
+def retrieval(database, queries, hashed, features):
     """Mean average precision of every level, for all codes.
 
     The code of level l is that of all levels down to it, R_2 .. R_l, each
-    number standardised by its spread in the database. Its bits are the signs.
+    number by its spread in the database, as are a hashing network's numbers.
+    HDN's bits say which of these are positive, a hashing network's which of
+    its numbers are.
 
     Args:
       database, queries: `Codes` of training and of test images.
-      others: {row: {level number: `(database, queries)`}}, real codes.
-      binary_others: the rows of `others` whose signs are bits.
+      hashed: {row: a `(database, queries)` for every level}, numbers whose
+        signs are bits.
+      features: {row: `(database, queries)`}, to compare as they are.
 
     Returns:
       {"real" and "bits": {row: {"level2": mAP, ..}}}, rows in the order HDN,
-      others.
+      hashed, features.
     """
-    mean = database.values.mean(axis=0)
-    spread = database.values.std(axis=0)
-    spread = np.where(spread > 1e-6, spread, 1.0)
-    scores = {"real": {}, "bits": {}}
+    scores = {
+        "real": {row: {} for row in ("HDN", *hashed, *features)},
+        "bits": {row: {} for row in ("HDN", *hashed)},
+    }
     for level in range(database.nodes.shape[1]):
-        own = [
-            ((codes.values - mean) / spread)[:, : level + 1].reshape(
-                len(codes.values), -1
+        own = _scaled(
+            *(
+                codes.values[:, : level + 1].reshape(len(codes.values), -1)
+                for codes in (database, queries)
             )
-            for codes in (database, queries)
-        ]
-        rows = {"HDN": own} | {
-            name: levels[level]
-            for name, levels in others.items()
-            if level in levels
+        )
+        found = {n: levels[level] for n, levels in hashed.items()}
+        real = {n: _scaled(*both) for n, both in found.items()}
+        tables = {
+            "real": {"HDN": own} | real | features,
+            "bits": {"HDN": own} | found,
         }
         labels = queries.nodes[:, level], database.nodes[:, level]
         # A small database may lack what a query asks for.
         known = np.isin(*labels)
         if not known.any():
             continue
-        for name, (stored, asked) in rows.items():
-            given = asked[known], labels[0][known], stored, labels[1]
-            _put(scores["real"], name, level, retrieval_map(*given))
-            if name == "HDN" or name in binary_others:
-                bits = given[0] > 0, given[1], stored > 0, labels[1]
-                value = retrieval_map(*bits, distance="hamming")
-                _put(scores["bits"], name, level, value)
+        for kind, rows in tables.items():
+            bits = kind == "bits"
+            for row, (stored, asked) in rows.items():
+                scores[kind][row][f"level{level + 2}"] = retrieval_map(
+                    asked[known] > 0 if bits else asked[known],
+                    labels[0][known],
+                    stored > 0 if bits else stored,
+                    labels[1],
+                    distance="hamming" if bits else "euclidean",
+                )
     return scores
 
 
-def _put(table, row, level, value):
-    table.setdefault(row, {})[f"level{level + 2}"] = value
-
-
-def baseline_codes(method, level, model, train_split, splits, paths, steps):
-    """Real codes of a hashing network trained for one level.
-
-    Args:
-      method: a key of `hashing.METHODS`.
-      level: number of the level, 0 for the root's children.
-      model: the HDN whose codes it stands beside: as many bits.
-      train_split: images with leaves for labels.
-      splits: what to encode.
-      paths: int `[leaves, L - 1]`.
-      steps: of training.
-
-    Returns:
-      A tuple of float32 `[N, bits]`, one a split.
-    """
-    keras.utils.set_random_seed(SEED)
-    network = hashing.METHODS[method](
-        model.image_shape,
-        bits=(level + 1) * model.style_dim,
-        classes=int(paths[:, level].max()) + 1,
-        filters=model.filters,
-    )
-    network.compile()
-    step = _compiled(_hashing_step, network, paths[:, level].astype(np.int32))
-    batches = pipeline.batches(
-        train_split, BASELINE_BATCH, model.image_shape, SEED
-    )
-    report = train.counter(f"{method} for level {level + 2}", "steps")
-    for done, batch in enumerate(batches.take(steps), 1):
-        step(batch)
-        if done % REPORT_STEPS == 0:
-            report(done, steps)
-    return tuple(
-        train.encode_split(network.encode, split, model.image_shape)
-        for split in splits
-    )
-
-
-def _hashing_step(network, nodes, batch):
-    label = tf.gather(nodes, batch["label"])
-    network.train_step({"image": batch["image"], "label": label})
+def _scaled(stored, asked):
+    """Both in units of the spread of the first, around its mean."""
+    scaler = StandardScaler().fit(stored)
+    return scaler.transform(stored), scaler.transform(asked)
 
 
 def pixel_components(splits, shape):
@@ -338,11 +312,11 @@ def pixel_components(splits, shape):
     Returns:
       A list of float32 `[N, COMPONENTS]`, one a split.
     """
-    from sklearn.decomposition import PCA
-
     few = splits[0].subset(np.arange(min(len(splits[0]), COMPONENT_IMAGES)))
     flat = train.encode_split(_flat, few, shape)
-    found = PCA(min(COMPONENTS, *flat.shape), random_state=SEED).fit(flat)
+    found = PCA(min(COMPONENTS, *flat.shape), random_state=SEED)
+    with threadpool_limits(1):  # TensorFlow's threads are there already.
+        found.fit(flat)
     mean = tf.constant(found.mean_, tf.float32)
     axes = tf.constant(found.components_.T, tf.float32)
     return [
@@ -364,7 +338,8 @@ def linear_classifiers(codes, parents):
     """A logistic regression among the siblings under every node.
 
     That is what one dense layer a level, softmax within siblings, is when it
-    is fitted to its optimum: no logit is shared between two groups.
+    is fitted to its optimum: no logit is shared between two groups. Weights
+    of standardised codes have an L2 penalty of C = 1.
 
     Args:
       codes: `Codes` to learn from, all levels together.
@@ -373,9 +348,6 @@ def linear_classifiers(codes, parents):
     Returns:
       A function: values `[N, L - 1, d]` -> logits of every level.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
     flat = codes.values.reshape(len(codes.values), -1)
     scaler = StandardScaler().fit(flat)
     flat = scaler.transform(flat)
@@ -388,7 +360,8 @@ def linear_classifiers(codes, parents):
             # Of a small set there may be nothing to choose between.
             if len(np.unique(codes.nodes[rows, level])) > 1:
                 classifier = LogisticRegression(max_iter=500, tol=1e-3)
-                classifier.fit(flat[rows], codes.nodes[rows, level])
+                with threadpool_limits(1):
+                    classifier.fit(flat[rows], codes.nodes[rows, level])
                 groups.append(classifier)
         fitted.append(groups)
 
@@ -409,8 +382,11 @@ def linear_classifiers(codes, parents):
     return classify
 
 
-def unseen(classify, seen, strange, parents, leaf_names):
+def unseen(classify, seen, strange, parents, names):
     """How categories out of training are answered, beside seen ones.
+
+    Seen leaves of other parents may be easier, or fewer: beside all of them
+    stand those that share an unseen one's parent.
 
     Args:
       classify: see `linear_classifiers`.
@@ -418,20 +394,28 @@ def unseen(classify, seen, strange, parents, leaf_names):
       strange: {name: `Codes`} of unseen leaves, whose nodes stop above the
         leaves: int `[N, L - 2]`.
       parents: for every level, int `[K_l]`.
-      leaf_names: one a leaf.
+      names: for every level, one name a node.
 
     Returns:
-      {name, or "seen": {"parent_accuracy": one a level above the leaves,
-      "leaf_entropy": nats (None where no parent is right), "goes_to": {leaf:
-      share}, "images"}}; of "seen" also "accuracy", the cascade of all levels.
+      {name, "seen" or "seen in PARENT": {"parent_accuracy": one a level above
+      the leaves, "leaf_entropy": nats (None where no parent is right),
+      "goes_to": {leaf: share}, "images"}}; of "seen" also "accuracy", the
+      cascade of all levels.
     """
-    given = {"seen": Codes(seen.values, seen.nodes[:, :-1])} | strange
+    given = {"seen": Codes(seen.values, seen.nodes[:, :-1])}
+    asked = [codes.nodes[:, -1] for codes in strange.values()]
+    for node in np.unique(np.concatenate(asked)) if asked else ():
+        rows = seen.nodes[:, -2] == node
+        if rows.any():
+            beside = Codes(seen.values[rows], seen.nodes[rows, :-1])
+            given[f"seen in {names[-2][node]}"] = beside
+    given |= strange
     found = {}
     for name, codes in given.items():
         result = unseen_category(classify(codes.values), codes.nodes, parents)
         shares = {
             leaf: float(share)
-            for leaf, share in zip(leaf_names, result.leaf_share, strict=True)
+            for leaf, share in zip(names[-1], result.leaf_share, strict=True)
             if share > 0
         }
         found[name] = {
@@ -499,18 +483,13 @@ def evaluate(model, config, dataset, run, suffix=""):
     most = config.eval_images
     test = some(test, most)
     asked = test.subset(np.arange(min(len(test), max(1, most // 2))))
-    stored = some(dataset.splits["train"], 6 * most)
-    database, queries = (codes_of(model, s, paths) for s in (stored, asked))
-    rows = {
-        "pixels": dict.fromkeys(
-            range(len(parents)),
-            pixel_components((stored, asked), model.image_shape),
-        )
-    }
-    rows |= baseline_rows(
-        model, config, dataset, (stored, asked), paths, run, suffix
+    stored = some(fit, 6 * most)
+    database, seen = (codes_of(model, s, paths) for s in (stored, test))
+    queries = Codes(*(values[: len(asked)] for values in seen))
+    hashed = hashing_baselines.rows(
+        model, config, fit, (stored, asked), paths, run, suffix
     )
-    seen = codes_of(model, test, paths)
+    pixels = pixel_components((stored, asked), model.image_shape)
     scores = {
         "classification": classification(
             model,
@@ -520,7 +499,7 @@ def evaluate(model, config, dataset, run, suffix=""):
             judge and (lambda image: judge(image)[1]["label"]),
             generated=3 * most // 2,
         ),
-        "retrieval": retrieval(database, queries, rows, hashing.METHODS),
+        "retrieval": retrieval(database, queries, hashed, {"pixels": pixels}),
     }
     if judge:
         scores["judge"] = {"name": judge.name, "accuracy": {**judge.accuracy}}
@@ -530,7 +509,7 @@ def evaluate(model, config, dataset, run, suffix=""):
             seen,
             strange_codes(model, dataset, tree, most),
             parents,
-            tree.names[-1],
+            tree.names,
         )
     scores["protocol"] = {
         "levels": [list(names) for names in tree.names],
@@ -541,11 +520,15 @@ def evaluate(model, config, dataset, run, suffix=""):
         "retrieval_bits": [
             (level + 1) * model.style_dim for level in range(len(parents))
         ],
+        "retrieval_real": "each number by its spread in the database; pixels "
+        "as they are",
+        "retrieval_thresholds": "HDN: the database's mean; others: 0",
         "retrieval_pixels": f"{COMPONENTS} principal components",
         "retrieval_relevant": "the same category at the level",
         "baseline_steps": config.baseline_steps,
-        "baseline_batch": BASELINE_BATCH,
-        "linear_classifier": "logistic regression among siblings, on all codes",
+        "baseline_batch": hashing_baselines.BATCH,
+        "linear_classifier": "logistic regression among siblings, on all "
+        "codes, standardised, C 1",
         "seed": SEED,
     }
     return {"hierarchy": scores}
@@ -576,38 +559,6 @@ def judge_of(model, config, dataset):
     # The settings of every other judge of a run: it is trained once.
     settings = judges.Settings(steps=config.judge_steps)
     return judges.of_dataset(dataset, model.image_shape, settings)
-
-
-def baseline_rows(model, config, dataset, splits, paths, run, suffix=""):
-    """{method: {level: (database, queries)}} of the hashing networks."""
-    if not config.baseline_steps:
-        return {}
-    cache = train.Cache(pathlib.Path(run) / "cache")
-    train_split = dataset.splits["train"]
-    rows = {}
-    for method in hashing.METHODS:
-        rows[method] = {}
-        for level in range(paths.shape[1]):
-
-            def compute(method=method, level=level):
-                return np.concatenate(
-                    baseline_codes(
-                        method,
-                        level,
-                        model,
-                        train_split,
-                        splits,
-                        paths,
-                        config.baseline_steps,
-                    )
-                )
-
-            count = len(splits[0])
-            sizes = f"{config.baseline_steps}-{count}-{len(splits[1])}"
-            name = f"{method}-level{level + 2}-{sizes}{suffix}"
-            both = cache.get(name, compute)
-            rows[method][level] = (both[:count], both[count:])
-    return rows
 
 
 def table(scores):

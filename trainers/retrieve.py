@@ -13,7 +13,9 @@ to the run's `images/`.
 import hashlib
 import pathlib
 
-import numpy as np
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from tfdisent.errors import InputError
 from trainers import command
@@ -30,14 +32,13 @@ class Index:
     """
 
     def __init__(self, codes, level):
-        from sklearn.neighbors import NearestNeighbors
-
         self.levels = level - 1
-        used = codes[:, : self.levels].reshape(len(codes), -1)
-        self.mean = used.mean(axis=0)
-        self.scale = np.where(used.std(axis=0) > 1e-6, used.std(axis=0), 1)
+        self.scaler = StandardScaler()
         self.neighbours = NearestNeighbors(algorithm="brute")
-        self.neighbours.fit((used - self.mean) / self.scale)
+        self.neighbours.fit(self.scaler.fit_transform(self._used(codes)))
+
+    def _used(self, codes):
+        return codes[:, : self.levels].reshape(len(codes), -1)
 
     def nearest(self, codes, count):
         """The nearest rows of each code.
@@ -49,11 +50,12 @@ class Index:
         Returns:
           `(distances, rows)`, `[Q, count]` each, nearest first.
         """
-        used = codes[:, : self.levels].reshape(len(codes), -1)
+        asked = self.scaler.transform(self._used(codes))
         count = min(count, self.neighbours.n_samples_fit_)
-        return self.neighbours.kneighbors(
-            (used - self.mean) / self.scale, count
-        )
+        # A question is too small to be shared out: several threads take ten
+        # times as long.
+        with threadpool_limits(1):
+            return self.neighbours.kneighbors(asked, count)
 
 
 def retrieve(run, query, level=2, index=None, top=TOP, data_dir=None):
@@ -109,7 +111,8 @@ def retrieve(run, query, level=2, index=None, top=TOP, data_dir=None):
         config, _ = rundir.read_config(run)
         dataset = train.load_data(config, data_dir)
         split = dataset.splits["train"]
-        names = [dataset.class_names[label] for label in split.labels]
+        classes = [dataset.class_names[label] for label in split.labels]
+        names = split.paths or classes
         _, _, index = config.dataset.partition(":")
         path = pathlib.Path(index).expanduser()
         # What follows a colon may be a function, too.

@@ -452,7 +452,7 @@ def adapt_to(model, train, shape):
     """Lets a new model take its statistics from a part of the training set."""
     some = train.spread(ADAPT_IMAGES)
     batches = pipeline.in_order(some, shape, ENCODE_BATCH)
-    model.adapt(np.concatenate([b["image"].numpy() for b in batches]))
+    model.adapt(image for b in batches for image in b["image"].numpy())
 
 
 def train_on_codes(

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from tfdisent import InputError
-from tfdisent import networks
 from tfdisent.data import ArraySplit
 from tfdisent.data import Dataset
 from tfdisent.data import hierarchy
@@ -139,6 +138,13 @@ def test_a_leaf_classifiers_levels():
     levels = scores._node_logits(tf.constant(np.log(shares)), PATHS)
     np.testing.assert_allclose(np.exp(levels[0]), [[0.6, 0.4]], rtol=1e-5)
     np.testing.assert_allclose(np.exp(levels[1]), shares, rtol=1e-5)
+    # Siblings that have no share to speak of are still told apart.
+    far = tf.constant([[0.0, 5.0, 5.0, -300.0, -280.0]])
+    levels = scores._node_logits(far, PATHS)
+    np.testing.assert_allclose(levels[1][0, 4] - levels[1][0, 3], 20)
+    np.testing.assert_allclose(
+        levels[0][0, 0] - levels[0][0, 1], 285 + np.log(2 + np.exp(-5)), 1e-6
+    )
 
 
 def coded(labels, noise=0.0, seed=0):
@@ -156,16 +162,39 @@ def test_retrieval_uses_the_levels_down_to_each():
     queries = coded(np.arange(5))
     blind = [np.zeros((40, 4)), np.zeros((5, 4))]
     found = scores.retrieval(
-        database, queries, {"blind": {0: blind, 1: blind}}, ["blind"]
+        database, queries, {"blind": [blind, blind]}, {"flat": blind}
     )
     assert found["real"]["HDN"] == {"level2": 1.0, "level3": 1.0}
     assert found["bits"]["blind"]["level2"] < 0.8
     # The others' order is the database's, all five leaves in turn.
     assert found["real"]["blind"]["level3"] == pytest.approx(0.25, abs=0.2)
-    # One level of a method may be missing.
-    part = scores.retrieval(database, queries, {"x": {1: blind}}, [])
-    assert set(part["real"]["x"]) == {"level3"}
-    assert set(part["bits"]) == {"HDN"}
+    assert found["real"]["flat"] == found["real"]["blind"]
+    assert list(found["bits"]) == ["HDN", "blind"]
+    # Level 2's code alone says nothing of the leaf, level 3's alone nothing
+    # of the branch: leaves of both stand at one place in it.
+    swapped = [
+        scores.Codes(codes.values[:, ::-1], codes.nodes)
+        for codes in (database, queries)
+    ]
+    found = scores.retrieval(*swapped, {}, {})["real"]["HDN"]
+    assert found["level2"] < 1
+    assert found["level3"] == 1
+
+
+def test_retrieval_compares_in_units_of_the_spread():
+    """A number of wide spread that says nothing drowns one that tells."""
+    labels = np.tile(np.arange(5), 8)
+    rng = np.random.default_rng(0)
+    both = []
+    for numbers in (labels, np.arange(5)):
+        codes = coded(numbers)
+        codes.values[:, 0, 1] = 1_000 * rng.normal(size=len(numbers))
+        both.append(codes)
+    loud = [codes.values.reshape(len(codes.values), -1) for codes in both]
+    found = scores.retrieval(*both, {"x": [loud, loud]}, {"as is": loud})
+    real = found["real"]
+    assert real["HDN"]["level3"] > real["as is"]["level3"] + 0.2
+    assert real["x"]["level3"] == pytest.approx(real["HDN"]["level3"])
 
 
 def test_unseen_leaves_are_unsure():
@@ -177,8 +206,12 @@ def test_unseen_leaves_are_unsure():
     values[:, 1, :2] = 1.0
     strange = {"tops/shirt": scores.Codes(values, np.zeros((50, 1), int))}
     found = scores.unseen(
-        classify, seen, strange, PARENTS, ["a", "b", "c", "d", "e"]
+        classify, seen, strange, PARENTS, [["tops", "long"], list("abcde")]
     )
+    assert list(found) == ["seen", "seen in tops", "tops/shirt"]
+    assert found["seen in tops"]["images"] == 60
+    assert set(found["seen in tops"]["goes_to"]) <= {"a", "b", "c"}
+
     assert found["seen"]["accuracy"][0] == 1.0
     assert found["seen"]["accuracy"][1] > 0.95
     shirt = found["tops/shirt"]
@@ -190,10 +223,11 @@ def test_unseen_leaves_are_unsure():
     lines = scores.table({"unseen": found})
     assert lines[0].startswith("seen: parents right 1.0000, leaf entropy")
     assert ", leaves right 0.9" in lines[0] or ", leaves right 1." in lines[0]
-    assert lines[1].startswith("tops/shirt: parents right 1.0000, leaf entropy")
+    assert lines[1].startswith("seen in tops: parents right 1.0000")
+    assert lines[2].startswith("tops/shirt: parents right 1.0000, leaf entropy")
     first = max(shirt["goes_to"], key=shirt["goes_to"].get)
     share = shirt["goes_to"][first]
-    assert f" nats, {share:.2f} to {first}" in lines[1]
+    assert f" nats, {share:.2f} to {first}" in lines[2]
 
 
 def test_unseen_leaves_stand_alone_and_together():
@@ -230,39 +264,6 @@ def test_linear_classifiers_are_softmax_within_siblings():
         np.testing.assert_allclose(
             local.mean(axis=0), np.full(len(group), 1 / len(group)), atol=0.01
         )
-
-
-def test_baselines_are_trained_once_a_level(tmp_path, monkeypatch):
-    monkeypatch.setattr(networks, "HDN_BLOCKS", 1)  # Quicker to trace.
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 5, 40)
-    split = ArraySplit(rng.random((40, 16, 16, 1), np.float32), labels)
-    model = types.SimpleNamespace(
-        image_shape=(16, 16, 1), style_dim=3, filters=2
-    )
-    config = types.SimpleNamespace(baseline_steps=2)
-    dataset = types.SimpleNamespace(splits={"train": split})
-    halves = split.subset(np.arange(30)), split.subset(np.arange(30, 40))
-    arguments = (model, config, dataset, halves, PATHS, tmp_path)
-    rows = scores.baseline_rows(*arguments)
-    assert list(rows) == ["DSH", "HashNet", "SSDH"]
-    for levels in rows.values():
-        for level, (stored, asked) in levels.items():
-            assert stored.shape == (30, 3 * (level + 1))
-            assert asked.shape == (10, 3 * (level + 1))
-            assert np.isfinite(stored).all()
-    again = scores.baseline_rows(*arguments)
-    np.testing.assert_array_equal(again["DSH"][1][0], rows["DSH"][1][0])
-    assert len(list((tmp_path / "cache").iterdir())) == 6
-    # Other data of the same size are not taken for these.
-    zeros = np.zeros((30, 3)), np.zeros((10, 3))
-    monkeypatch.setattr(scores, "baseline_codes", lambda *_: zeros)
-    other = scores.baseline_rows(*arguments, "-other")
-    assert not other["DSH"][1][0].any()
-    again = scores.baseline_rows(*arguments)
-    np.testing.assert_array_equal(again["DSH"][1][0], rows["DSH"][1][0])
-    config.baseline_steps = 0
-    assert scores.baseline_rows(*arguments) == {}
 
 
 def test_pixel_components_keep_distances():

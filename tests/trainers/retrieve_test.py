@@ -124,7 +124,8 @@ def test_a_training_folder_whose_files_change_is_another_index(
     dataset = clothes(split)
     monkeypatch.setattr(train, "load_data", lambda config, data_dir: dataset)
     for _ in range(2):
-        retrieve.retrieve(tmp_path, folder / "3.png", level=2)
+        answers, _ = retrieve.retrieve(tmp_path, folder / "3.png", level=2)
+        assert answers[0][1] == "3.png"
         assert len(list((tmp_path / "cache").iterdir())) == 1
     Image.new("L", (16, 16), 9).save(folder / "4.png")
     retrieve.retrieve(tmp_path, folder / "3.png", level=2)

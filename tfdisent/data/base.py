@@ -48,11 +48,13 @@ class Split:
       image_shape: `(height, width, channels)`.
       labels: int32 `[N]` class of every image, or None.
       factors: int32 `[N, K]` of every image, or None; a grid's are its indices.
+      paths: the file of every image, `N` strings, or None.
     """
 
     image_shape = None
     labels = None
     factors = None
+    paths = None
 
     def __len__(self):
         raise NotImplementedError
@@ -86,12 +88,13 @@ class ArraySplit(Split):
       images: uint8 or float `[N, H, W, C]`; floats in [0, 1].
       labels: int `[N]` or None.
       factors: int `[N, K]` or None.
+      paths: names of the files that the images are of, or None.
 
     Raises:
       InputError: no images, or arrays of other shapes or types.
     """
 
-    def __init__(self, images, labels=None, factors=None):
+    def __init__(self, images, labels=None, factors=None, paths=None):
         images = np.asarray(images)
         if images.ndim != 4 or not images.size:
             raise InputError(
@@ -107,6 +110,7 @@ class ArraySplit(Split):
             )
         self.images = images
         self.image_shape = images.shape[1:]
+        self.paths = paths
         self.labels = _whole_numbers("labels", labels, len(images), 1)
         self.factors = _whole_numbers("factors", factors, len(images), 2)
 
@@ -197,6 +201,8 @@ class Subset(Split):
             self.labels = split.labels[self.indices]
         if split.factors is not None:
             self.factors = split.factors[self.indices]
+        if split.paths is not None:
+            self.paths = [split.paths[index] for index in self.indices]
 
     def __len__(self):
         return len(self.indices)

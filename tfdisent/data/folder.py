@@ -207,7 +207,9 @@ class FileSplit(Split):
                 f"{f'; and {rest} more' if rest > 0 else ''}. Remove or "
                 "replace them."
             )
-        return ArraySplit(images, self.labels) if keep else self
+        if not keep:
+            return self
+        return ArraySplit(images, self.labels, paths=self.paths)
 
 
 def _progress(done, total, seconds):
@@ -293,9 +295,12 @@ def _plain(nested):
     """Mappings of a lone class as that class, empty ones as None."""
     if not isinstance(nested, dict):
         return nested
-    if list(nested) == ["."]:
-        return _plain(nested["."])
-    return {name: _plain(inner) for name, inner in nested.items()} or None
+    plain = {name: _plain(inner) for name, inner in nested.items()}
+    if "." in plain:  # An empty folder beside images is no category.
+        plain = {n: inner for n, inner in plain.items() if inner is not None}
+    if list(plain) == ["."]:
+        return plain["."]
+    return plain or None
 
 
 def _listed(name, path, parts, **options):

@@ -86,19 +86,21 @@ class Tree:
 
 def _check_level(level):
     """Refuses a level at which some nodes have children and some have not."""
+    _check_images(level)
     leaves = [path for path, inner in level if not isinstance(inner, Mapping)]
     if leaves:
         deeper = next(p for p, inner in level if isinstance(inner, Mapping))
         raise InputError(
             "A hierarchy needs all leaves at one depth, but "
-            f"{_named(leaves)} have no subcategories while {deeper!r} has."
+            f"{_named(leaves)} {_have(leaves)} no subcategories while "
+            f"{deeper!r} has."
         )
-    _check_images(level)
     lonely = [path for path, inner in level if len(inner) == 1]
     if lonely:
         raise InputError(
             "A hierarchy needs siblings to tell apart, but "
-            f"{_named([p or 'the root' for p in lonely])} has one child only."
+            f"{_named([p or 'the root' for p in lonely])} {_have(lonely)} one "
+            "child only."
         )
 
 
@@ -117,6 +119,10 @@ def _named(paths):
     rest = len(paths) - NAMED
     shown = ", ".join(repr(p) for p in paths[:NAMED])
     return shown + (f" and {rest} more" if rest > 0 else "")
+
+
+def _have(paths):
+    return "has" if len(paths) == 1 else "have"
 
 
 class Leaves(Subset):

@@ -134,7 +134,8 @@ class ALI(base.PartsModel):
 
     def adapt(self, data):
         """Starts the generator's pixel biases at the mean image's log-odds."""
-        mean = np.clip(np.mean(data, axis=0), MEAN_MARGIN, 1 - MEAN_MARGIN)
+        mean = np.mean([*data], axis=0)
+        mean = np.clip(mean, MEAN_MARGIN, 1 - MEAN_MARGIN)
         self.generator.blocks[-1].bias.assign(np.log(mean / (1 - mean)))
 
     def default_optimizers(self):

@@ -88,7 +88,8 @@ class StepModel(keras.Model):
         """Takes what the model fixes from training data before step 0.
 
         Args:
-          data: float32 `[N, ...]`, images (or codes) of the training split.
+          data: an iterable of images (or codes) of the training split, which
+            costs nothing where nobody reads it.
         """
 
     # ---- what follows from it --------------------------------------------

@@ -211,8 +211,9 @@ class FDEN(base.PartsModel):
         """Standardises codes by the training set's mean and spread.
 
         Args:
-          data: float32 `[N, Dim]`, codes of the training images.
+          data: codes of the training images, each float32 `[Dim]`.
         """
+        data = np.stack([*data])
         self.code_mean.assign(np.mean(data, axis=0))
         # A dead entry stays what it is instead of exploding.
         spread = np.std(data, axis=0)

@@ -24,9 +24,8 @@ Departures:
   updated first; each update draws its own recombination.
 - The convolutions after each enlargement mirror borders with the edge pixel
   included (`layers.UpConv2D`), everything else without it.
-- The learning rate halves after `halve_every` steps, and once more after as
-  many, then stays: 300,000 steps are the paper's schedule, and a shorter run
-  can be continued.
+- The learning rate halves at the thirds of the run, whatever its length, and
+  stays where a run is continued; the paper's 300,000 steps are one case.
 - `disent_cls` and `disent_ent` follow the later version's idea in a simpler
   form (`_feature_losses`).
 """
@@ -99,7 +98,10 @@ class HDN(base.PartsModel):
       scales: sizes at which a critic looks; 0 for 1 or 3, by size.
       style_layers: `"residual"` or `"strided"`, the end of the style
         encoder; `"auto"` as the paper has it for the size.
-      learning_rate, halve_every: of both updates, halved twice.
+      learning_rate: of both updates.
+      halve_every: steps after which it halves, twice; 0 for thirds of
+        `schedule_steps`.
+      schedule_steps: training steps; with neither, the rate stays.
       weight_decay: of both updates, added to the gradient.
       alpha: weight of the image reconstruction, (5) in (7).
       beta: weight of the feature reconstruction, (6) in (7).
@@ -132,7 +134,8 @@ class HDN(base.PartsModel):
         scales=0,
         style_layers="auto",
         learning_rate=1e-4,
-        halve_every=100_000,
+        halve_every=0,
+        schedule_steps=0,
         weight_decay=1e-4,
         alpha=10.0,
         beta=1.0,
@@ -152,6 +155,7 @@ class HDN(base.PartsModel):
         self.style_layers = style_layers
         self.learning_rate = learning_rate
         self.halve_every = halve_every
+        self.schedule_steps = schedule_steps
         self.weight_decay = weight_decay
         self.alpha = alpha
         self.beta = beta
@@ -267,11 +271,13 @@ class HDN(base.PartsModel):
         return {name: self._adam() for name in ("main", "critic")}
 
     def _adam(self):
-        rate, period = self.learning_rate, self.halve_every
-        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
-            [period, 2 * period], [rate, rate / 2, rate / 4]
-        )
-        return Adam(schedule, beta_1=0.5)
+        rate = self.learning_rate
+        period = self.halve_every or self.schedule_steps // 3
+        if period:
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay(
+                [period, 2 * period], [rate, rate / 2, rate / 4]
+            )
+        return Adam(rate, beta_1=0.5)
 
     def variables_of(self, name):
         own = self.critics

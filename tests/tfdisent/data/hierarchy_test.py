@@ -53,11 +53,12 @@ def test_four_levels():
     [
         (
             {"a": {"x": 0, "y": 1}, "b": 2},
-            "all leaves at one depth, but 'b' have no subcategories while 'a'",
+            "all leaves at one depth, but 'b' has no subcategories while 'a'",
         ),
         ({"a": {"x": 0}, "b": {"x": 1, "y": 2}}, "but 'a' has one child only"),
         ({"a": {"x": 0, "y": 1}}, "but 'the root' has one child only"),
         ({"a": {"x": None, "y": 1}, "b": {}}, "without any image: 'b'"),
+        ({"a": {"x": 0, "y": 1}, "b": None}, "without any image: 'b'"),
         ({"a": {"x": None, "y": 1}}, "'the root' has one child only"),
         ({"a": {"x": 0, "y": ()}, "b": {"x": 1, "y": 2}}, "any image: 'a/y'"),
         ({}, "without any image: 'the root'"),
@@ -116,7 +117,7 @@ def test_a_leaf_is_held_out():
     assert 0 not in arranged.splits["train"].take([0, 1, 2])["image"][:, 0, 0]
     # A name that several branches have leaves them all.
     assert arrange(labelled(DEEP, classes=9), "3").num_classes == 8
-    with pytest.raises(InputError, match="'a/x', 'b/x', 'b/y' has one child"):
+    with pytest.raises(InputError, match="'a/x', 'b/x', 'b/y' have one child"):
         arrange(labelled(DEEP, classes=9), "2")
     with pytest.raises(InputError, match="held_out=hat: no such leaf; there"):
         arrange(labelled(), "hat")
@@ -164,6 +165,9 @@ def test_nested_folders_are_levels(tmp_path):
         )
     }
     assert shades == {"a/1": 60, "a/2": 20, "b/x": 40, "b/y": 0}
+    # A folder without images is a category, but not one beside images.
+    (tmp_path / "a" / "1" / "thumbs").mkdir()
+    assert Tree(data.load(f"folder:{tmp_path}", size=8).hierarchy).depth == 3
     (tmp_path / "b" / "z").mkdir()
     with pytest.raises(InputError, match="without any image: 'b/z'"):
         arrange(data.load(f"folder:{tmp_path}", size=8))
@@ -173,10 +177,10 @@ def test_folders_of_unequal_depth_load_but_are_no_hierarchy(tmp_path):
     write(tmp_path, ["a/1", "a/2", "b"])
     dataset = data.load(f"folder:{tmp_path}", size=8)
     assert dataset.num_classes == 3
-    with pytest.raises(InputError, match="'b' have no subcategories"):
+    with pytest.raises(InputError, match="'b' has no subcategories"):
         arrange(dataset)
     write(tmp_path, ["a"])  # Images beside folders.
-    with pytest.raises(InputError, match="'a/.', 'a/1'|'b' have no"):
+    with pytest.raises(InputError, match="'a/.', 'a/1'|'b' has no"):
         arrange(data.load(f"folder:{tmp_path}", size=8))
 
 

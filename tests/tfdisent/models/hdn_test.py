@@ -303,14 +303,24 @@ def test_feature_losses_in_closed_form():
     np.testing.assert_allclose(unsure, -np.log(2) - np.log(3), rtol=1e-6)
 
 
-def test_learning_rate_halves_twice_and_stays():
-    model = tiny(halve_every=10)
+@pytest.mark.parametrize(
+    ("options", "halvings"),
+    [
+        ({"halve_every": 10}, [0, 0, 1, 1, 2, 2]),
+        ({"schedule_steps": 30}, [0, 0, 1, 1, 2, 2]),
+        ({"schedule_steps": 60, "halve_every": 10}, [0, 0, 1, 1, 2, 2]),
+        ({"schedule_steps": 60}, [0, 0, 0, 0, 1, 2]),
+        ({}, [0] * 6),
+    ],
+)
+def test_learning_rate_halves_twice_and_stays(options, halvings):
+    model = tiny(**options)
     model.compile()
     rates = []
     for step in (0, 10, 11, 20, 21, 1000):
         model.optimizer_of["main"].iterations.assign(step)
         rates.append(float(model.optimizer_of["main"].learning_rate))
-    np.testing.assert_allclose(rates, [1e-4, 1e-4, 5e-5, 5e-5, 2.5e-5, 2.5e-5])
+    np.testing.assert_allclose(rates, 1e-4 * 0.5 ** np.array(halvings))
 
 
 def test_two_replicas_train_as_one(mirrored, shallow):
