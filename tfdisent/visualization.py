@@ -1472,9 +1472,7 @@ def scatter(groups, across, up, title="", side=420):
     Returns:
       uint8 `[side, side, 3]`.
     """
-    figure = Figure(figsize=(side / 100,) * 2, dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    canvas, axes = _axes(across, up, title, side)
     colours, marks = colormaps["tab10"], "osD^vP*X<>"
     for number, (group, points) in enumerate(groups.items()):
         x, y, words = zip(*points, strict=True)
@@ -1489,14 +1487,41 @@ def scatter(groups, across, up, title="", side=420):
                 fontsize=7,
                 color="0.3",
             )
+    axes.margins(0.12)
+    axes.legend(fontsize=7, frameon=False)
+    return _drawn(canvas)
+
+
+def curves(lines, across, up, title="", side=420):
+    """Values that change with another one, a colour a line.
+
+    Args:
+      lines: {name: list of (x, y), x rising}.
+      across, up, title, side: see `scatter`.
+
+    Returns:
+      uint8 `[side, side, 3]`.
+    """
+    canvas, axes = _axes(across, up, title, side)
+    for name, points in lines.items():
+        # A lone point is a line of no length.
+        marker = "o" if len(points) == 1 else ""
+        axes.plot(*zip(*points, strict=True), label=name, marker=marker)
+    axes.legend(fontsize=7, frameon=False)
+    return _drawn(canvas)
+
+
+def _axes(across, up, title, side):
+    """A square canvas and its empty axes."""
+    figure = Figure(figsize=(side / 100,) * 2, dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
     axes.set(xlabel=across, ylabel=up)
     axes.set_title(title, fontsize=10)
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(0.12)
-    axes.legend(fontsize=7, frameon=False)
-    return _drawn(canvas)
+    return canvas, axes
 
 
 def _drawn(canvas):

@@ -8,6 +8,8 @@ the others are the codes of levels 2 .. L, and a data set that
 import dataclasses
 import functools
 import itertools
+import json
+import pathlib
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +19,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from tfdisent import visualization
 from tfdisent.data import hierarchy
 from tfdisent.data import pipeline
 from tfdisent.errors import InputError
 from tfdisent.metrics.hierarchical_accuracy import hierarchical_accuracy
 from tfdisent.metrics.retrieval_map import retrieval_map
 from tfdisent.metrics.unseen_category import unseen_category
+from trainers import callbacks
 from trainers import hashing_baselines
+from trainers import rundir
 from trainers import train
 
 SEED = 0  # Of the choice of images, where a split has more than are used.
@@ -208,33 +213,57 @@ class _Tally:
         }
 
 
-def score_event(model, split, paths, report=print):
+def score_event(model, split, paths, workdir, report=print):
     """The event that follows table 1 during training, on a few images.
 
     Args:
       model: an HDN.
       split: held-out images.
       paths: int `[leaves, L - 1]`.
+      workdir: the run directory.
       report: called with a line of accuracies.
 
     Returns:
       `event(step)`, as `train.fit` takes it: the accuracies of the model's own
-      classifiers go to TensorBoard, `accuracy/test_level2` and so on.
+      classifiers go to TensorBoard, `accuracy/test_level2` and so on, by step
+      to `accuracy.json`, and as curves to picture `accuracy`.
     """
     few = some(split, FOLLOWED)
+    pictures = callbacks.Pictures(workdir)
+    path = pathlib.Path(workdir) / "accuracy.json"
 
     def event(step):
         found = classification(
             model, few, paths, model.parents, generated=FOLLOWED
         )["own"]
-        shown = []
-        for kind, levels in found.items():
-            for level, share in levels.items():
-                tf.summary.scalar(f"accuracy/{kind}_{level}", share, step=step)
-                shown.append(f"{kind} {level} {share:.3f}")
-        report(
-            f"step {step:,}: accuracy {'  '.join(shown)}  ({len(few)} images)"
+        shares = {
+            f"{kind} {level}": share
+            for kind, levels in found.items()
+            for level, share in levels.items()
+        }
+        for name, share in shares.items():
+            name = f"accuracy/{name.replace(' ', '_')}"
+            tf.summary.scalar(name, share, step=step)
+        known = {}
+        if path.exists():
+            known = json.loads(path.read_text(encoding="utf-8"))
+        known[str(step)] = shares
+        rundir.write_json(path, known)
+        curves = {
+            name: [(int(s), known[s][name]) for s in sorted(known, key=int)]
+            for name in shares
+        }
+        pictures.write(
+            "accuracy",
+            step,
+            visualization.curves(
+                curves, "step", f"accuracy, {len(few)} held-out images"
+            ),
         )
+        shown = "  ".join(
+            f"{name} {share:.3f}" for name, share in shares.items()
+        )
+        report(f"step {step:,}: accuracy {shown}  ({len(few)} images)")
 
     return event
 

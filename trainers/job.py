@@ -69,7 +69,7 @@ def run(
             hierarchy_pictures.draw_tree(dataset, workdir)
         return [
             *drawing(model, config, dataset, workdir),
-            *scoring(model, config, dataset),
+            *scoring(model, config, dataset, workdir),
         ]
 
     given = (config, workdir, dataset)
@@ -147,14 +147,16 @@ def drawing(model, config, dataset, workdir):
     return events
 
 
-def scoring(model, config, dataset):
+def scoring(model, config, dataset, workdir):
     """The score events of a run, as `train.fit` takes them."""
     events = []
     if "hierarchy" in model.needs:
         _, split = train.training_splits(config, dataset, model.needs)
         if split is not None:
             paths = hierarchy.Tree(dataset.hierarchy).paths
-            events.append(hierarchy_scores.score_event(model, split, paths))
+            events.append(
+                hierarchy_scores.score_event(model, split, paths, workdir)
+            )
     images = hasattr(model, "parts") and not {"backbone", "episodes"} & (
         model.needs
     )

@@ -865,6 +865,21 @@ def test_scatter_has_a_colour_a_group():
     assert high < low
 
 
+def test_curves_rise_from_left_to_right():
+    lines = {"up": [(0, 0.0), (10, 1.0)], "level": [(0, 0.5), (10, 0.5)]}
+    picture = visualization.curves(lines, "step", "score", side=300)
+    assert picture.shape == (300, 300, 3)
+    blue = np.argwhere((picture == (31, 119, 180)).all(axis=-1))
+    blue = blue[blue[:, 0] > 40]  # Below the legend.
+    left, right = (blue[blue[:, 1] < 90], blue[blue[:, 1] > 220])
+    assert right[:, 0].mean() < left[:, 0].mean() - 50
+    orange = np.argwhere((picture == (255, 127, 14)).all(axis=-1))
+    assert np.ptp(orange[orange[:, 0] > 40][:, 0]) < 5
+    # One value so far is a point, not nothing.
+    point = visualization.curves({"a": [(1, 0.5)]}, "step", "score", side=300)
+    assert np.sum((point == (31, 119, 180)).all(axis=-1)) > 8
+
+
 def test_png_is_lossless():
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     with Image.open(io.BytesIO(visualization.png(picture))) as image:

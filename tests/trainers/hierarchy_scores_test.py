@@ -1,5 +1,6 @@
 """Tables 1 to 3 on models whose answers are known."""
 
+import json
 import types
 
 import numpy as np
@@ -84,16 +85,21 @@ def test_classification_follows_the_donor():
     )
 
 
-def test_accuracies_are_followed_during_training():
+def test_accuracies_are_followed_during_training(tmp_path):
     model, lines = Perfect(), []
     model.parents = PARENTS
     split = images_of(np.tile(np.arange(5), 200))
-    event = scores.score_event(model, split, PATHS, lines.append)
-    event(40)
-    assert lines == [
+    for step in (40, 5):  # Of a run that began again, too.
+        event = scores.score_event(model, split, PATHS, tmp_path, lines.append)
+        event(step)
+    assert lines[:1] == [
         "step 40: accuracy test level2 1.000  test level3 1.000  "
         "generated level2 1.000  generated level3 1.000  (500 images)"
     ]
+    known = json.loads((tmp_path / "accuracy.json").read_text())
+    assert set(known) == {"40", "5"}
+    assert known["5"]["generated level3"] == 1.0
+    assert (tmp_path / "images" / "accuracy-5.png").exists()
 
 
 def test_another_tree_is_refused():
