@@ -49,6 +49,8 @@ CASES = {
     "pro_vlae": (64, (64, 64, 1)),
     "vlae": (64, (64, 64, 1)),
 }
+# Those with a critic, whose parts are timed.
+PARTED = ("cascade_vae", "factor_vae")
 
 
 def case(name, network=None, preset=None):
@@ -108,7 +110,7 @@ def measure(name, precision, steps, network=None, preset=None):
     }
 
 
-def part_times(name, precision, steps):
+def part_times(name, precision, steps, network=None, preset=None):
     """Milliseconds of a step with a critic, of its parts and of a beta_vae's.
 
     The parts are a beta_vae's step; the pass that makes the critic's codes, of
@@ -117,9 +119,9 @@ def part_times(name, precision, steps):
     with the gradients of both its losses and its optimizer's step.
     """
     keras.config.set_dtype_policy(precision)
-    vae, batches = case("beta_vae")
+    vae, batches = case("beta_vae", network, preset)
     batch = next(iter(batches))
-    model, batches = case(name)
+    model, batches = case(name, network, preset)
     own_batch = next(iter(batches))
     rows = len(batch["image"])
     for each in (vae, model):
@@ -187,7 +189,7 @@ def part_times(name, precision, steps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", default=",".join(CASES))
+    parser.add_argument("--models", help="separated by commas; all")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--network", help="of models that have a choice")
@@ -195,21 +197,19 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--parts", action="store_true")
     arguments = parser.parse_args()
-    names = arguments.models.split(",")
-    if arguments.parts:
-        names = ["cascade_vae", "factor_vae"]
+    names = PARTED if arguments.parts else CASES
+    if arguments.models:
+        names = arguments.models.split(",")
+    take = part_times if arguments.parts else measure
     for name in names:
         for precision in arguments.precision.split(","):
-            if arguments.parts:
-                figures = part_times(name, precision, arguments.steps)
-            else:
-                figures = measure(
-                    name,
-                    precision,
-                    arguments.steps,
-                    arguments.network,
-                    arguments.preset,
-                )
+            figures = take(
+                name,
+                precision,
+                arguments.steps,
+                arguments.network,
+                arguments.preset,
+            )
             if arguments.json:
                 print(json.dumps(figures), flush=True)
             else:

@@ -48,7 +48,9 @@ class Structure:
     - `mean`: z^B_j = (z_j + sum_p z^B_p) / (1 + number of parents): variance
       shrinks from parents to children.
     - `mixed`: as `linear_sem`, with the re-encoded parents z^_p in place of
-      z^B_p.
+      z^B_p. Parents and child of z^B then correlate as `linear_sem`'s do times
+      the correlation of z_p with z^_p: the structure is taught where codes are
+      found again, and hardly where they are not.
 
     Args:
       num_latents: d, size of the code.
@@ -170,18 +172,23 @@ class Structure:
 
         A latent of several parents is composed of them (d, e and f), one with
         several children that have no other parent is decomposed into them (b
-        and c). Where there is neither, children consist of their parent.
+        and c). A child of one parent, which has no other such child, consists
+        of it.
         """
         wholes = {}
         for node in range(1, self.num_latents + 1):
-            parts = self.parents(node)
-            if len(parts) < 2:
-                parts = [
-                    c for c in self.children() if self.parents(c) == [node]
-                ]
-            if len(parts) > 1:
-                wholes[node] = parts
-        return wholes or {c: self.parents(c) for c in self.children()}
+            parents = self.parents(node)
+            own = [c for c in self.children() if self.parents(c) == [node]]
+            siblings = [
+                c for c in self.children() if parents == self.parents(c)
+            ]
+            if len(parents) > 1:
+                wholes[node] = parents
+            elif len(own) > 1:
+                wholes[node] = own
+            elif siblings == [node]:
+                wholes[node] = parents
+        return wholes
 
     def order(self):
         """All numbers, parents before children."""

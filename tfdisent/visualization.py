@@ -433,7 +433,7 @@ def widest_entries(model, codes=None, most=16):
     """
     chosen = {}
     for part, shape in model.parts.items():
-        if len(shape) != 1:
+        if len(shape) != 1 or part in model.categorical:
             continue
         spread = np.zeros(shape) if codes is None else np.std(codes[part], 0)
         order = np.argsort(-spread, kind="stable")
@@ -643,15 +643,24 @@ def traversal_frames(model, start, codes=None, steps=13, span=None, **options):
     frames = []
     for step in range(steps):
         groups = [
-            _bracketed(
-                name,
-                tile(strip.images[:, step], columns, zoom=zoom),
-                name_width,
-            )
+            _bracketed(name, _cells(strip, step, columns, zoom), name_width)
             for name, strip in zip(names, strips, strict=True)
         ]
         frames.append(framed(stack(groups)))
     return np.stack(frames + frames[-2:0:-1])
+
+
+def _cells(strip, step, columns, zoom):
+    """One step of all entries of a strip, each under its name."""
+    labels = strip.labels or [str(entry) for entry in strip.entries]
+    width = zoom * strip.images.shape[3]
+    rows = []
+    for first in range(0, len(labels), columns):
+        cells = slice(first, first + columns)
+        sheet = tile(strip.images[cells, step], columns, zoom=zoom)
+        heads = _headings(labels[cells], width)
+        rows.append(stack([heads, sheet], 0))
+    return stack(rows, PADDING)
 
 
 def explained_traversal(
@@ -660,7 +669,7 @@ def explained_traversal(
     """A traversal of every entry, by KL, the dead ones folded.
 
     Args:
-      model: a `PartsModel` with `posterior`.
+      model: a `PartsModel`; without `posterior`, entries come as they are.
       images: `[N, H, W, C]`: all tell every entry's KL, the first is
         traversed.
       steps, span: see `traverse`.
@@ -672,7 +681,9 @@ def explained_traversal(
     """
     images = pipeline.fit_images(images, model.image_shape).numpy()
     parts = start(model) if start else encode(model, images[:1])
-    kl = kl_by_entry(posterior_moments(model, images))
+    kl = None
+    if model.posterior is not None:
+        kl = kl_by_entry(posterior_moments(model, images))
     return draw(model, parts, steps=steps, span=span, kl=kl, most=None)
 
 
@@ -680,7 +691,7 @@ def compared_traversals(models, images, **options):
     """pro-VLAE's figure 4: the traversals of several models side by side.
 
     Args:
-      models: {title: a `PartsModel` with `posterior`}.
+      models: {title: a `PartsModel`}.
       images, **options: as `explained_traversal` takes them.
 
     Returns:
@@ -694,6 +705,32 @@ def compared_traversals(models, images, **options):
         for title, model in models.items()
     ]
     return framed(beside(panels, 2 * GAP))
+
+
+def categories(model, parts, part):
+    """Codes with every category in turn: a row a category, a column a code.
+
+    Args:
+      model: a `PartsModel`.
+      parts: {part: `[N, *shape]`}, codes of N images.
+      part: one of the model's `categorical` parts, whose entries are held at
+        one and zero.
+
+    Returns:
+      uint8 `[H', W', 3]`.
+    """
+    (count,) = model.parts[part]
+    columns = len(parts[part])
+    every = {
+        n: np.tile(p, (count, *[1] * (p.ndim - 1))) for n, p in parts.items()
+    }
+    every[part] = np.repeat(np.eye(count, dtype=np.float32), columns, axis=0)
+    images = decode(model, every)
+    height, width = images.shape[1:3]
+    zoom = zoom_to_fit(count * height, columns * width)
+    numbers = _row_names([str(n) for n in range(count)], zoom * height)
+    sheet = beside([numbers, tile(images, columns, zoom=zoom)], GAP // 2)
+    return framed(_bracketed(part, sheet, text(part).shape[1]))
 
 
 # ---- levels ------------------------------------------------------------------
@@ -1122,26 +1159,36 @@ def structure(graph, side=480):
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0.1, 1, 0.9))
     places = _places(graph, linked)
+    depths = graph.depths()
     for parent, child in graph.edges:
+        # Around what stands between.
+        bend = 0.3 * (depths[child] - depths[parent] > 1)
         axes.annotate(
             "",
             xy=places[child],
             xytext=places[parent],
             arrowprops={
                 "arrowstyle": "-|>",
+                "connectionstyle": f"arc3,rad={bend}",
                 "color": "0.3",
                 "lw": 1.5,
-                "shrinkA": 24,
-                "shrinkB": 24,
+                "shrinkA": 18,
+                "shrinkB": 18,
             },
         )
+    # Names of one row stand side by side.
+    heights = [y for _, y in places.values()]
+    most = max([1, *(heights.count(y) for y in heights)])
+    longest = max([1, *(len(graph.names[n - 1]) for n in places)])
+    room = 72 * side / 100 / (most + 1) - 14
+    size = min(12, max(5, room / (0.65 * longest)))
     for number, place in places.items():
         axes.annotate(
             graph.names[number - 1],
             xy=place,
             ha="center",
             va="center",
-            fontsize=12,
+            fontsize=size,
             bbox={
                 "boxstyle": "round,pad=0.5,rounding_size=0.9",
                 "facecolor": "white",
@@ -1159,7 +1206,10 @@ def structure(graph, side=480):
 
 
 def _places(graph, linked):
-    """{number: (x, y)} in [0, 1]: a row a depth, under the mean of parents."""
+    """{number: (x, y)} in [0, 1]: a row a depth, in the order of parents.
+
+    A latent alone in its row stands under the mean of its parents.
+    """
     depths = {n: d for n, d in graph.depths().items() if n in linked}
     deepest = max(depths.values(), default=0)
     places = {}
@@ -1173,6 +1223,8 @@ def _places(graph, linked):
         row.sort(key=wish)
         for position, number in enumerate(row):
             x = (position + 1) / (len(row) + 1)
+            if len(row) == 1:
+                x = wish(number)
             places[number] = (x, 1 - depth / max(1, deepest))
     return places
 
@@ -1418,13 +1470,14 @@ def retrieved(queries, found):
 # ---- scores ------------------------------------------------------------------
 
 
-def matrix(values, rows, columns, title=""):
+def matrix(values, rows, columns, title="", least=0):
     """A matrix of shares as a table of coloured cells with their numbers.
 
     Args:
-      values: float `[D, K]`, 0 to 1 for the whole range of colours.
+      values: float `[D, K]`, `least` to 1 for the whole range of colours.
       rows, columns: D and K names.
       title: written above.
+      least: 0, or -1 for correlations, whose negative ones are red.
 
     Returns:
       uint8 `[H', W', 3]`; of more than 40 rows the 40 with the largest entries.
@@ -1440,7 +1493,8 @@ def matrix(values, rows, columns, title=""):
     figure = Figure(figsize=size, dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    colours = "RdBu" if least < 0 else "Blues"
+    axes.imshow(values, cmap=colours, vmin=least, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=25, ha="right")
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0, labelsize=9)
@@ -1455,7 +1509,7 @@ def matrix(values, rows, columns, title=""):
             ha="center",
             va="center",
             fontsize=8,
-            color="white" if value > 0.5 else "0.25",
+            color="white" if abs(value) > 0.5 else "0.25",
         )
     return _drawn(canvas)
 

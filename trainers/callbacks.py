@@ -324,8 +324,7 @@ class Shown:
             moments = visualization.posterior_moments(model, *self._read())
             kl = visualization.kl_by_entry(moments)
         given = (model, start, codes, steps, self.span)
-        picture = visualization.traversal(*given, kl=kl)
-        yield "traversal", picture
+        yield "traversal", visualization.traversal(*given, kl=kl)
         yield "traversal", visualization.traversal_frames(*given, kl=kl)
         if kl is not None and model.sample is not None:
             yield (
@@ -341,8 +340,17 @@ class Shown:
         if model.graph is not None:
             graph = visualization.structure(model.graph)
             yield "structure", graph
-            both = visualization.beside([graph, picture])
+            # The structure's latents in its order, dead ones too.
+            linked = {n - 1 for edge in model.graph.edges for n in edge}
+            shown = sorted(linked) or range(model.graph.num_latents)
+            rows = visualization.traversal(*given, dimensions={"z": [*shown]})
+            both = visualization.beside([graph, rows])
             yield "structure_traversal", both
+        for part in sorted(model.categorical):
+            few = spread(len(codes[part]), SHOWN)
+            some = {name: values[few] for name, values in codes.items()}
+            picture = visualization.categories(model, some, part)
+            yield f"{part}_by_value", picture
 
     def _take(self, rows):
         batch = self.split.take(rows)

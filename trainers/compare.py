@@ -194,7 +194,8 @@ def structure_quantities(scores):
 
     `structure_gap` is the largest of a correlation of re-encoded codes from the
     structure's, `structure_gap_on_images` that of codes of images,
-    `structure_divergence` in nats; `structure_overlap` is whether
+    `structure_divergence` in nats, `correlation z1->z3` that of the re-encoded
+    codes of an edge; `structure_overlap` is whether
     composites move what their parts move, and stands beside that of the same
     graph on other latents; `structure_information` asks what they know.
     """
@@ -202,6 +203,8 @@ def structure_quantities(scores):
     if "reencoded" in scores:
         found["structure_gap"] = scores["reencoded"]["largest_gap"]
         found["structure_divergence"] = scores["reencoded"]["divergence"]
+        for edge, (value, _) in scores["reencoded"]["edges"].items():
+            found[f"correlation {edge}"] = value
     if "images" in scores:
         found["structure_gap_on_images"] = scores["images"]["largest_gap"]
     for key, name in (

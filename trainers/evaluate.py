@@ -30,7 +30,7 @@ LOSS_IMAGES = 10_000
 # Images of the likelihood's bounds, each decoded 64 times.
 BOUND_IMAGES = 500
 # Beside the scores of codes, what else --metrics can name.
-OTHERS = ("losses", "bounds", "swaps", "samples", "hierarchy")
+OTHERS = ("losses", "bounds", "swaps", "samples", "structure", "hierarchy")
 UNTRAINED, PCA = "untrained encoder", "PCA"
 # Of the whole run, whatever step its scores are of.
 KEPT_SCORES = ("peak_memory_bytes",)
@@ -133,6 +133,7 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
       asked for, or is usual, and does not exist.
     """
     from trainers import encoders
+    from trainers import label_scores
     from trainers import likelihood
     from trainers import train
 
@@ -145,8 +146,13 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
         scores |= losses(model, test, held_out)
     if not hasattr(model, "parts"):
         return scores
-    if names is None:
-        scores |= own_scores(model, config, dataset, fit, test)
+    if names is None and label_scores.applies(model, dataset, test):
+        scores |= label_scores.scores(model, dataset, fit, test)
+    if model.graph is not None and (names is None or "structure" in names):
+        scores |= follows_structure(model, config, dataset, run, suffix)
+    elif names and "structure" in names:
+        absent = "the model has no structure over its latents"
+        scores["structure"] = {"absent": absent}
     if names is None or "bounds" in names:
         if model.posterior is None:
             found = {"absent": "the model has no posterior"}
@@ -173,34 +179,49 @@ def evaluate_images(model, config, dataset, run, names=None, suffix=""):
     found, pictures, sample = score_encoder(
         {config.model: encoder} | controls, dataset, wanted
     )
-    keep_pictures(run, pictures, int(model.step.numpy()), suffix)
+    drawn = drawn_matrices(pictures)
+    keep_pictures(run, drawn, int(model.step.numpy()), suffix)
     keep_codes(pathlib.Path(run) / f"codes{suffix}.npz", sample)
     return scores | found
 
 
-def own_scores(model, config, dataset, fit, test):
-    """What models of labels and of structures are asked beside.
+def follows_structure(model, config, dataset, run, suffix=""):
+    """Whether codes follow the structure of their model, drawn too.
 
     Args:
-      model: a `PartsModel`.
+      model: a `PartsModel` with a `graph`.
       config: of the run.
       dataset: a `Dataset`.
-      fit, test: its `Split`s; `test` may be None.
+      run: the run directory, for picture `structure_correlations`.
+      suffix: of its name.
 
     Returns:
-      Plain data for metrics.json.
+      {"structure": plain data for metrics.json}.
     """
-    from trainers import label_scores
+    from tfdisent import visualization
     from trainers import structure_scores
 
     judge = None
-    if model.graph is not None and not no_judge(config, dataset):
+    if not no_judge(config, dataset):
         judge = independent_judge(
             model, config, judged_on(model, config, dataset)
         )
     scores = structure_scores.of_model(model, dataset, judge)
-    if test is not None and label_scores.applies(model, dataset, test):
-        scores |= label_scores.scores(model, dataset, fit, test)
+    found = scores["structure"]
+    drawn = {
+        "structure": found["reencoded"]["expected"],
+        "samples, encoded again": found["reencoded"]["correlations"],
+        "codes of images": found["images"]["correlations"],
+    }
+    names = found["names"]
+    picture = visualization.beside(
+        [
+            visualization.matrix(matrix, names, names, title, least=-1)
+            for title, matrix in drawn.items()
+        ]
+    )
+    step = int(model.step.numpy())
+    keep_pictures(run, {"structure_correlations": picture}, step, suffix)
     return scores
 
 
@@ -634,23 +655,29 @@ def _joined(old, new):
 
 
 def keep_pictures(folder, pictures, step=0, suffix=""):
-    """Draws matrices into `images/` of a folder and into TensorBoard."""
+    """Writes {name: picture} to `images/` of a folder and to TensorBoard."""
     if not pictures:
         return
     import tensorflow as tf
 
-    from tfdisent import visualization
     from trainers import callbacks
 
     written = callbacks.Pictures(folder)
     logs = tf.summary.create_file_writer(str(pathlib.Path(folder) / "logs"))
     with logs.as_default(step=step):
-        for name, (matrix, codes, factors) in pictures.items():
-            picture = visualization.matrix(
-                matrix, codes, factors, TITLES.get(name, name)
-            )
+        for name, picture in pictures.items():
             written.write(name + suffix, step, picture)
     logs.close()
+
+
+def drawn_matrices(matrices):
+    """{name: picture} of {name: (matrix, codes, factors)}."""
+    from tfdisent import visualization
+
+    return {
+        name: visualization.matrix(*matrix, TITLES.get(name, name))
+        for name, matrix in matrices.items()
+    }
 
 
 TITLES = {
@@ -818,7 +845,7 @@ def main(flags):
         # Older scores there may be of other codes: none of them stays.
         path = pathlib.Path(flags.output) / "metrics.json"
         rundir.write_json(path, scores)
-        keep_pictures(flags.output, pictures)
+        keep_pictures(flags.output, drawn_matrices(pictures))
         print(f"kept in {flags.output}")
     else:
         print("--output=DIRECTORY keeps these numbers and draws the matrices.")

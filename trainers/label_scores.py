@@ -34,6 +34,7 @@ def applies(model, dataset, split):
     """Whether there is a posterior to draw codes from and a class to tell."""
     return (
         model.posterior is not None
+        and split is not None
         and split.labels is not None
         and 2 <= (dataset.num_classes or 0) <= MOST_CLASSES
     )

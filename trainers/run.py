@@ -122,6 +122,11 @@ def variations(kind, grids, seeds):
                 f"--grid {text}: the values of {key} are lists themselves; "
                 "give a line of --set for each."
             )
+        if key == "structure" and any(set("->=") & set(v) for v in values):
+            raise InputError(
+                f"--grid {text}: the edges of a structure have commas between "
+                "them themselves; give a line of --set for each."
+            )
         axes[key] = [f"{key}={value}" for value in values]
     return list(itertools.product(*axes.values()))
 

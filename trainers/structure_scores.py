@@ -31,6 +31,7 @@ VALUES = np.linspace(-2, 2, 5)
 # likely, as a share of the likeliest. A square has four orientations.
 TOLERANCE = 0.1
 POSSIBLE = 0.05
+LABEL = "label"  # The judge's head of classes, whose numbers have no order.
 # Random places of the graph that make the control.
 PLACES = 1_000
 # A latent whose largest entry is below this share of the largest of all does
@@ -74,7 +75,11 @@ def of_model(model, dataset, judge=None):
             "shares": _named(shares, names, varied),
             "wholes": union_scores(shares, graph),
         }
-    if judge is not None:
+    else:
+        scores["information"] = {"absent": "the data set has no known factors"}
+    if judge is None:
+        scores["traversals"] = {"absent": "there is no judge of the images"}
+    else:
         starts = split.subset(np.sort(rows[:STARTS]))
         moved = moved_answers(model, starts, judge)
         scores["traversals"] = {
@@ -164,7 +169,7 @@ def correlation_scores(codes, graph, conditional="linear_sem"):
     off = ~np.eye(len(found), dtype=bool)
     gaps = np.abs(found - expected)[off]
     codes = np.float64(codes)
-    covariance = np.cov(codes.T, ddof=0)
+    covariance = np.atleast_2d(np.cov(codes.T, ddof=0))
     independent = np.zeros(len(found)), np.eye(len(found))
     return {
         "samples": len(codes),
@@ -226,7 +231,7 @@ def moved_answers(model, split, judge):
     Returns:
       Float `[d, heads]` in [0, 1]: among all starts and values, how often the
       answer is further than `TOLERANCE` of the head's values from whatever
-      was `POSSIBLE` for the unmoved code.
+      was `POSSIBLE` for the unmoved code; classes have no distance.
     """
     batch = split.take(np.arange(len(split)))
     images = pipeline.fit_images(batch["image"], model.image_shape)
@@ -240,7 +245,10 @@ def moved_answers(model, split, judge):
             there["z"][:, entry] = value
             seen = _logits(judge, visualization.decode(model, there))
             changed.append(
-                [np.mean(_elsewhere(plain[h], seen[h])) for h in judge.sizes]
+                [
+                    np.mean(_elsewhere(plain[h], seen[h], h != LABEL))
+                    for h in judge.sizes
+                ]
             )
         moved.append(np.mean(changed, axis=0))
     return np.stack(moved)
@@ -252,12 +260,12 @@ def _logits(judge, images):
     return {head: np.asarray(logits[head]) for head in judge.sizes}
 
 
-def _elsewhere(before, after):
+def _elsewhere(before, after, ordered=True):
     """Which answers moved, bool `[B]`, of logits `[B, values]`."""
     values = np.arange(before.shape[1])
     possible = before - before.max(axis=1, keepdims=True) > np.log(POSSIBLE)
     gaps = np.abs(np.argmax(after, axis=1)[:, None] - values)
-    near = gaps <= np.floor(TOLERANCE * len(values))
+    near = gaps <= (np.floor(TOLERANCE * len(values)) if ordered else 0)
     return ~np.any(possible & near, axis=1)
 
 

@@ -61,13 +61,17 @@ def main(flags):
         print(output)
         return
     unfit = [
-        n for n, m in models.items() if m.posterior is None or m.takes_label
+        n
+        for n, m in models.items()
+        if m.takes_label or not any(len(s) == 1 for s in m.parts.values())
     ]
     if unfit:
         raise InputError(
-            f"{', '.join(unfit)}: a model without a posterior, or one of "
-            "labels among others; the run's own images/ has its traversals."
+            f"{', '.join(unfit)}: a model without codes, or one of labels "
+            "among others; the run's own images/ has its traversals."
         )
+    if flags.from_prior and any(m.posterior is None for m in models.values()):
+        raise InputError("--from_prior is for models with a posterior.")
     if flags.part:
         raise InputError("--part is for models of labels.")
     images = held_out_images(flags.runs[0], flags.image, flags.data_dir)

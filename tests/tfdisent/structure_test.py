@@ -78,6 +78,19 @@ def test_mixed_takes_the_parents_from_the_encoder_and_nothing_else():
         structure.sample(z, "mixed")
 
 
+@pytest.mark.parametrize("found", [1.0, 0.35, 0.0])
+def test_mixed_teaches_as_much_as_codes_are_found_again(found):
+    z = np.random.default_rng(0).standard_normal((100_000, 3))
+    noise = np.random.default_rng(1).standard_normal(z.shape)
+    reencoded = found * z + np.sqrt(1 - found**2) * noise
+    graph = Structure.named("d", num_latents=3)
+    codes = graph.sample(z, "mixed", reencoded)
+    correlations = np.corrcoef(codes.T)
+    np.testing.assert_allclose(
+        correlations[:2, 2], found / np.sqrt(3), atol=0.01
+    )
+
+
 @pytest.mark.parametrize("conditional", CONDITIONALS)
 def test_tensors_are_sampled_as_arrays_are(conditional):
     structure = Structure.named("f", num_latents=5)
@@ -173,6 +186,8 @@ def test_what_is_no_structure_is_said_in_one_line(text, message):
         ("e", {4: [1, 2, 3]}),
         ("f", {3: [1, 2], 5: [3, 4]}),
         ("1->2", {2: [1]}),
+        ("1->3,2->3,3->4", {3: [1, 2], 4: [3]}),
+        ("1->2,2->3,2->4", {2: [3, 4]}),
         # 3 and 4 are made of 1 and 2; 1 is not decomposed into them.
         ("3=1+2,4=1+2", {3: [1, 2], 4: [1, 2]}),
     ],

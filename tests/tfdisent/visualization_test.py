@@ -308,6 +308,29 @@ def test_frames_go_there_and_back_and_make_a_gif(palette):
     assert gif.size == frames.shape[2:0:-1]
 
 
+def test_cells_of_frames_have_their_names(palette):
+    start = visualization.encode(palette, plain((0.2, 0.4, 0.6)))
+    strips = visualization.traverse(palette, start, steps=3)
+    plain_cells = visualization._cells(strips[0], 0, 2, zoom=10)
+    assert strips[0].labels == ["0", "1"]
+    named = strips[0]._replace(labels=["hair", "1"])
+    changed = np.any(visualization._cells(named, 0, 2, 10) != plain_cells, -1)
+    rows, columns = np.nonzero(changed)
+    line = len(visualization.text("hair"))
+    assert rows.max() < line and columns.max() < 10 * 4
+
+
+def test_categories_are_one_hot_whatever_the_code(palette):
+    palette.categorical = frozenset({"warm"})
+    parts = visualization.encode(palette, plain((0.2, 0.4, 0.6)))
+    assert set(visualization.widest_entries(palette)) == {"blue"}
+    picture = visualization.categories(palette, parts, "warm")
+    # One row a category: red, then green, both with the blue of the code.
+    colours = {tuple(c) for c in picture.reshape(-1, 3)}
+    assert {(255, 0, 153), (0, 255, 153)} <= colours
+    assert (51, 102, 153) not in colours
+
+
 class Grey(base.PartsModel):
     """Images of one grey; three codes in two groups, known posteriors."""
 
@@ -764,6 +787,56 @@ def test_places_follow_the_depth_and_stand_under_their_parents():
         5: 0,
     }
     assert len(set(places.values())) == 5
+    hair = Structure.parse("hair=colour+length", 3)
+    assert visualization._places(hair, {1, 2, 3})[1] == (0.5, 0)
+
+
+def ink(picture, start, end):
+    """Dark pixels near the middle of a line between two places in [0, 1]."""
+    side = len(picture)
+    middle = [(a + b) / 2 for a, b in zip(start, end, strict=True)]
+    # The axes begin a tenth above the bottom and reach .1 beyond [0, 1].
+    column = round(side * middle[0])
+    row = round(side * 0.9 * (1 - (middle[1] + 0.1) / 1.2))
+    return np.sum(picture[row - 4 : row + 5, column - 4 : column + 5] < 128)
+
+
+def test_every_edge_of_a_structure_is_drawn_and_ends_in_an_arrow():
+    size = {"num_latents": 4}
+    both = Structure.parse("1->3,2->4", **size)
+    places = visualization._places(both, {1, 2, 3, 4})
+    picture = visualization.structure(both)
+    for parent, child in both.edges:
+        assert ink(picture, places[parent], places[child]) > 10
+    # 1 is not its parent.
+    assert ink(picture, places[1], places[4]) == 0
+    # The same two places; the head is at the other end.
+    for edge in ("1->2", "2->1"):
+        one = visualization.structure(Structure.parse(edge, **size))
+        dark = np.argwhere((one < 128).all(axis=-1))
+        inside = dark[(abs(dark[:, 1] - 240) < 12) & (dark[:, 0] > 60)]
+        inside = inside[inside[:, 0] < 340]
+        # The widest row of an arrow is that of its head, next to the child.
+        rows, counts = np.unique(inside[:, 0], return_counts=True)
+        assert rows[np.argmax(counts)] > np.mean(rows) + 50
+
+
+def test_an_edge_goes_around_what_stands_between():
+    chain = visualization.structure(Structure.parse("1->2,2->3", 3))
+    around = visualization.structure(Structure.parse("1->2,2->3,1->3", 3))
+    beside = np.argwhere(np.any(chain != around, axis=-1))
+    # At the height of the middle one, well beside its box.
+    level = beside[abs(beside[:, 0] - 216) < 20]
+    assert len(level) and np.all(abs(level[:, 1] - 240) > 40)
+
+
+def test_long_names_do_not_overlap():
+    names = [f"quality{n}" for n in "abcde"]
+    graph = Structure.parse(f"all={'+'.join(names)}", 6)
+    picture = visualization.structure(graph)
+    # White between the boxes of the first row.
+    row = picture[30:50].min(axis=(0, 2))
+    assert np.sum(np.diff((row > 250).astype(int)) == 1) >= 5
 
 
 def test_the_picture_of_a_structure():

@@ -151,9 +151,13 @@ def test_samples_and_structures_stand_in_the_table(tmp_path):
             "in_domain_frechet_distance": 12.0,
         },
         "structure": {
-            "reencoded": {"largest_gap": 0.08, "divergence": 0.4},
+            "reencoded": {
+                "largest_gap": 0.08,
+                "divergence": 0.4,
+                "edges": {"z1->z3": [0.5, 0.58]},
+            },
             "images": {"largest_gap": 0.5},
-            "information": {"wholes": None},
+            "information": {"absent": "the data set has no known factors"},
             "traversals": {"wholes": wholes},
         },
     }
@@ -165,6 +169,7 @@ def test_samples_and_structures_stand_in_the_table(tmp_path):
         "structure_gap": 0.08,
         "structure_gap_on_images": 0.5,
         "structure_divergence": 0.4,
+        "correlation z1->z3": 0.5,
         "structure_overlap": 0.8,
         "structure_overlap_elsewhere": 0.3,
     }

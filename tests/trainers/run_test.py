@@ -166,6 +166,14 @@ def test_variations_are_a_grid_with_seeds_fastest():
         ("beta=4", "latent_dim=6", "seed=0"),
         ("beta=4", "latent_dim=6", "seed=1"),
     ]
+    kind = configuration.config_class("cascade_vae")
+    assert run.variations(kind, ["structure=d,e"], []) == [
+        ("structure=d",),
+        ("structure=e",),
+    ]
+    for text in ("1->3,2->3", "hair=colour+length,1->2"):
+        with pytest.raises(InputError, match="edges of a structure have comm"):
+            run.variations(kind, [f"structure={text}"], [])
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,24 @@ def test_an_answer_moves_away_from_all_that_was_possible(before, after, moved):
     assert structure_scores._elsewhere(*logits).tolist() == [moved]
 
 
+def test_classes_are_no_steps_from_each_other():
+    logits = 9.0 * np.eye(10)[[3, 4]][:, None]
+    assert structure_scores._elsewhere(*logits, ordered=False).tolist() == [
+        True
+    ]
+    assert structure_scores._elsewhere(*logits).tolist() == [False]
+    same = logits[:1].repeat(2, axis=0)
+    assert structure_scores._elsewhere(*same, ordered=False).tolist() == [False]
+
+
+def test_one_latent_has_no_gap():
+    codes = np.random.default_rng(0).standard_normal((1_000, 1))
+    graph = Structure.named("a", num_latents=1)
+    scores = structure_scores.correlation_scores(codes, graph)
+    assert scores["largest_gap"] == 0
+    assert scores["divergence"] < 0.01
+
+
 @pytest.fixture
 def dataset():
     factors = np.random.default_rng(0).integers(0, 2, (400, 5))

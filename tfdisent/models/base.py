@@ -256,6 +256,7 @@ class PartsModel(StepModel):
     Class attributes:
       image_sides: sides of the square images it can take, or None for any.
       takes_label: whether `encode` wants a label and `swap` two.
+      categorical: parts that are one-hot; between categories is nothing.
       reconstructs: whether `decode(encode(image))` resembles the image.
       sample: None, or a method `sample(seed)`: int32 `[B, 2]` -> images from
         the prior, each row independent of the others.
@@ -278,6 +279,7 @@ class PartsModel(StepModel):
 
     image_sides = None
     takes_label = False
+    categorical = frozenset()
     reconstructs = True
     sample = None
     posterior = None

@@ -48,7 +48,7 @@ class CascadeVAE(flat_vae.FlatVAE):
       stop_grad_xhat: whether the regulariser leaves the decoder alone.
       critic_width: of the six hidden layers of every critic.
       critic_learning_rate: of their Adam.
-      network: `"conv"`, `"burgess"` (the paper's) or `"ladder"`.
+      network: `"conv"`, `"burgess"` (the paper's), `"ladder"` or `"mlp"`.
       likelihood: `"bernoulli"` or `"gaussian"` (unit variance) pixels.
       learning_rate: of the VAE's Adam.
       data_size: N, images in the training set; see `VAE`.

@@ -23,12 +23,14 @@ class Code:
       draw: standard normal draws `[B, d]` -> codes `[B, d]` of the prior.
       read: Q's outputs `[B, d]` -> the codes it expects, `[B, d]`.
       error: Q's outputs, codes -> -log q(code | image) up to a constant, `[B]`.
+      categorical: whether codes are one-hot.
     """
 
     size: int
     draw: Callable
     read: Callable
     error: Callable
+    categorical: bool = False
 
 
 def _squared_error(outputs, codes):
@@ -59,7 +61,7 @@ def category(size):
     def error(outputs, codes):
         return tf.nn.softmax_cross_entropy_with_logits(codes, outputs)
 
-    return Code(size, draw, tf.nn.softmax, error)
+    return Code(size, draw, tf.nn.softmax, error, categorical=True)
 
 
 class CodeGAN(base.PartsModel):
@@ -148,6 +150,10 @@ class CodeGAN(base.PartsModel):
     @property
     def parts(self):
         return {name: (code.size,) for name, code in self.codes.items()}
+
+    @property
+    def categorical(self):
+        return frozenset(n for n, c in self.codes.items() if c.categorical)
 
     def encode(self, image):
         return self.find(self.trunk(_centred(image)))[1]

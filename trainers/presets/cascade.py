@@ -8,9 +8,12 @@
 `burgess` is the paper's comparison: its network, equal codes, steps,
 images a step and learning rate for cascade_vae, beta_vae, factor_vae and
 beta_tcvae; `factor_vae` and `beta_tcvae` put the regulariser on those. What
-they reach, how long they take and on what: docs/results.md. Traversals have
-the ranges of the paper's figures; +-10 and +-12 are far outside what InfoGAN's
-N(0, 1) codes ever are.
+they reach, how long they take and on what: docs/results.md. Without the
+regulariser and otherwise the same are beta_vae at `--set beta=1` (`burgess` has
+the 4 that it is known for), factor_vae, beta_tcvae, and cascade_infogan with
+`--set structure_weight=0`; infogan has other codes. Traversals have the ranges
+of the paper's figures; +-10 and +-12 are far outside what InfoGAN's N(0, 1)
+codes ever are.
 """
 
 # The paper's learning rate, 1e-4, is one for 300,000 steps and more.
@@ -21,7 +24,7 @@ BURGESS = {
     "learning_rate": 5e-4,
     "steps": 20_000,
 }
-# So is the slower critic of RGB sets (FactorVAE's re-implementations).
+# The slower critic of sets in colour (FactorVAE's re-implementations).
 _RGB = {"critic_learning_rate": 1e-5}
 
 
@@ -50,9 +53,9 @@ VAE_PRESETS = {
     "any": _presets(),
     "sprites": _presets(traversal_span=2.0),
     "dsprites": _presets(traversal_span=2.0),
-    "shapes": _presets(_RGB),
-    "shapes3d": _presets(_RGB),
-    "celeb_a": _presets(_RGB, traversal_span=5.0),
+    "shapes": _presets(paper=_RGB),
+    "shapes3d": _presets(paper=_RGB),
+    "celeb_a": _presets(paper=_RGB, traversal_span=5.0),
 }
 
 INFOGAN_PRESETS = {
