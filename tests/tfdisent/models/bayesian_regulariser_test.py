@@ -82,6 +82,36 @@ def test_a_trained_critic_finds_the_divergence(follows, exact):
     np.testing.assert_allclose(np.mean(values[-50:]), exact, atol=0.15)
 
 
+@pytest.mark.parametrize(
+    ("disc_input", "least", "most"), [("zhat", -0.15, 0.15), ("pair", 5, 300)]
+)
+def test_pairs_see_a_rotated_code_and_codes_alone_do_not(
+    disc_input, least, most
+):
+    """z^ of the right distribution that says nothing of z."""
+    plain = Structure.named("a", num_latents=2)
+    regulariser = BayesianRegulariser(plain, disc_input=disc_input, width=32)
+    optimizer = tf.keras.optimizers.Adam(3e-3)
+    optimizer.build(regulariser.trainable_variables)
+
+    @tf.function(jit_compile=False)
+    def step(z, seed):
+        rotated = tf.stack([z[:, 1], -z[:, 0]], axis=1)
+        with tf.GradientTape() as tape:
+            tape.watch(rotated)
+            penalty = regulariser.compare(z, rotated, seed)
+        rival = regulariser.trainable_variables
+        gradients = tape.gradient(penalty.rival_loss, rival)
+        optimizer.apply(gradients, rival)
+        return penalty.value
+
+    values = []
+    for number in range(150):
+        z = normals(256, [0, number], 2)
+        values.append(step(z, tf.constant([2, number])).numpy())
+    assert least < np.mean(values[-30:]) < most
+
+
 def test_targets_of_pairs_stay_near_what_z_makes_of_them():
     regulariser = BayesianRegulariser(D, disc_input="pair", width=8)
     z = normals(20_000, 0)

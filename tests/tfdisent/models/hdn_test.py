@@ -129,19 +129,21 @@ def expected_losses(model, batch):
         for level, parents in enumerate(model.parents):
             for row, node in enumerate(nodes[:, level].numpy()):
                 among = np.flatnonzero(parents == parents[node])
-                local = tf.nn.log_softmax(
-                    tf.gather(logits[level][0, row], among)
-                )
-                total -= local[list(among).index(node)]
+                for scale in range(len(model.critics)):
+                    local = tf.nn.log_softmax(
+                        tf.gather(logits[level][scale, row], among)
+                    )
+                    total -= local[list(among).index(node)]
         return total / len(nodes)
 
-    def scores(images):
-        return model.critics[0](images)[0]
+    def away_from(target, images):
+        maps = model._criticise(images)[0]
+        return sum(tf.reduce_mean((target - score) ** 2) for score in maps)
 
     mixed, mixed_nodes = model.recombine(styles, nodes, 2)
     generated = model.decoder(content, mixed)
     classification = cross_entropy(generated, mixed_nodes)
-    adversarial = tf.reduce_mean((1 - scores(generated)) ** 2)
+    adversarial = away_from(1, generated)
     image_recon = tf.reduce_mean(abs(model.decoder(content, styles) - image))
     feature_recon = tf.reduce_mean(
         abs(model.content_encoder(generated) - content)
@@ -154,8 +156,7 @@ def expected_losses(model, batch):
         "adversarial": adversarial,
         "image_recon": image_recon,
         "feature_recon": feature_recon,
-        "critic": tf.reduce_mean((1 - scores(image)) ** 2)
-        + tf.reduce_mean(scores(fake) ** 2),
+        "critic": away_from(1, image) + away_from(0, fake),
         "critic_classification": cross_entropy(image, nodes),
     }
 
@@ -212,6 +213,38 @@ def test_each_update_is_the_gradient_of_its_own_loss():
         )
     for variable, old in zip(critic, kept, strict=True):
         np.testing.assert_array_equal(variable, old)
+
+
+def test_losses_of_three_scales(shallow):
+    model = tiny(image_shape=(64, 64, 1), scales=3, filters=2)
+    assert len(model.critics) == 3
+    model.compile({n: keras.optimizers.SGD(0.0) for n in ("main", "critic")})
+    batch = batch_of(model, 2)
+    wanted = expected_losses(model, batch)
+    reports = model.update(batch)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(reports[name], value, rtol=1e-4)
+
+
+def test_own_features_and_total_variation(shallow):
+    """What the options add to the loss, written out."""
+    model = tiny(feature_recon="own", w_tv=0.5, beta=2.0)
+    batch = batch_of(model)
+    image = 2 * batch["image"] - 1
+    nodes = tf.gather(model.paths, batch["label"])
+    content, styles = model._encode(image)
+    loss, reports = model._main_losses(image, content, styles, nodes)
+    restored = model.decoder(content, styles)
+    own = np.mean(abs(model.content_encoder(restored) - content))
+    own += np.mean(abs(model.style_encoder(restored) - styles))
+    np.testing.assert_allclose(reports["feature_recon"], own, rtol=1e-4)
+    mixed, _ = model.recombine(styles, nodes, 2)
+    generated = model.decoder(content, mixed).numpy()
+    variation = np.mean(abs(np.diff(generated, axis=1)))
+    variation += np.mean(abs(np.diff(generated, axis=2)))
+    rest = reports["classification"] + reports["adversarial"]
+    rest += 10 * reports["image_recon"] + 2 * own
+    np.testing.assert_allclose(loss, rest + 0.5 * variation, rtol=1e-5)
 
 
 def test_half_of_the_training_images_are_mirrored(monkeypatch):
