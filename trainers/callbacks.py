@@ -95,8 +95,10 @@ def picture_events(model, split, workdir, steps=7, span=None, class_names=None):
     pictures = Pictures(workdir)
 
     def event(step):
-        for name, picture in shown.pictures():
-            pictures.write(name, step, picture)
+        # At a stage's end the next one has begun, with a part faded out.
+        with _as_of(model, step - 1):
+            for name, picture in shown.pictures():
+                pictures.write(name, step, picture)
 
     return event
 

@@ -467,11 +467,11 @@ def pictures(compared):
     settings = compared["settings"].values()
     panels = []
     for score in DRAWN:
-        groups = points(settings, "squared_error", score)
+        groups = points(settings, "reconstruction", score)
         if groups:
             panels.append(
                 visualization.scatter(
-                    groups, "squared error of an image", score
+                    groups, "reconstruction error of an image, nats", score
                 )
             )
     found = {}

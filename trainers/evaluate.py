@@ -214,7 +214,7 @@ def follows_structure(model, config, dataset, run, suffix=""):
         "codes of images": found["images"]["correlations"],
     }
     names = found["names"]
-    picture = visualization.beside(
+    picture = visualization.stack(
         [
             visualization.matrix(matrix, names, names, title, least=-1)
             for title, matrix in drawn.items()

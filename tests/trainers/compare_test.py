@@ -27,7 +27,11 @@ def make_run(folder, seed, mig, error=20.0, codes=None, **fields):
     path.mkdir(parents=True)
     scores = {
         "step": 100,
-        "held_out": {"loss": 50.0, "squared_error": error},
+        "held_out": {
+            "loss": 50.0,
+            "squared_error": error,
+            "reconstruction": 10 * error,
+        },
         "bounds": {"elbo": -30.0, "importance_weighted": -29.0},
         "alive": {"alive": 4},
         "disentanglement": {

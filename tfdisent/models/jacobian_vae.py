@@ -103,14 +103,13 @@ class JacobianVAE(flat_vae.FlatVAE):
         """As every model's.
 
         Raises:
-          InputError: (a ValueError) `schedule_steps` has no step for some
-            stage, so that no student would become a teacher.
+          InputError: (a ValueError) no `schedule_steps`: no student would
+            become a teacher.
         """
-        if not self.stages.length:
+        if not self.schedule_steps:
             raise InputError(
-                f"jacobian_vae trains in {self.stages.count} stages of at "
-                "least one step: steps, or schedule_steps where it is set, "
-                f"must be at least that. Received: {self.schedule_steps}"
+                f"jacobian_vae trains in {self.stages.count} stages; say of "
+                "how many training steps. Received: 0"
             )
         super().compile(*args, **kwargs)
 

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tfdisent.errors import InputError
+
 
 class Stages:
     """Equally long stages of a training run.
@@ -14,9 +16,17 @@ class Stages:
     Attributes:
       length: steps of a stage; the last one has the remainder, too.
       ends: the steps at which stages end.
+
+    Raises:
+      InputError: (a ValueError) fewer steps than stages.
     """
 
     def __init__(self, count, schedule_steps):
+        if 0 < schedule_steps < count:
+            raise InputError(
+                f"{count} stages need at least as many training steps "
+                f"(schedule_steps, or steps). Received: {schedule_steps}"
+            )
         self.count = count
         self.length = schedule_steps // count
         ends = [self.start(s + 1) for s in range(count - 1)]

@@ -117,7 +117,7 @@ VLAE = {
 }
 
 PRO_VLAE = {
-    "any": {"default": _BUDGET, "four": _FOUR_HERE},
+    "any": {"default": _BUDGET, "four": {**_FOUR_HERE, "gamma": 0.1}},
     "sprites": {
         "default": {**_BUDGET, **_SPRITES},
         "ladder": {**_BUDGET, **_SPRITES, **_HELD_OUT},

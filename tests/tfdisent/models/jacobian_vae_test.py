@@ -24,9 +24,9 @@ def model():
 @pytest.mark.parametrize("steps", [0, 2])
 def test_stages_without_a_step_are_refused(steps):
     """Or the first teacher would stay the random one that it starts as."""
-    model = testing.tiny_model("jacobian_vae", students=2, schedule_steps=steps)
+    given = {"students": 2, "schedule_steps": steps}
     with pytest.raises(ValueError, match=f"3 stages .* Received: {steps}"):
-        model.compile()
+        testing.tiny_model("jacobian_vae", **given).compile()
 
 
 def at(model, step):

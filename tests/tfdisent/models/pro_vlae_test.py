@@ -64,6 +64,12 @@ def test_the_fade_is_a_share_of_the_stage_and_at_most_5000_steps():
     np.testing.assert_array_equal(without.alpha(), [1, 1, 1])
 
 
+def test_fewer_steps_than_levels_are_refused():
+    """Without a step a stage, all levels would train at once: a VLAE."""
+    with pytest.raises(ValueError, match="3 stages .* Received: 2"):
+        testing.tiny_model("pro_vlae", schedule_steps=2)
+
+
 def test_without_a_schedule_every_level_is_in_use():
     model = make(schedule_steps=0)
     assert not np.any(model.waiting())
