@@ -218,7 +218,11 @@ def test_few_seeds_have_no_best_three_and_one_has_no_spread(tmp_path):
 def test_the_table_names_what_differs(sweep):
     text = compare.table(compare.compare(sweep))
     lines = text.splitlines()
-    assert lines[0].split()[:3] == ["seeds", "squared_error", "elbo"]
+    assert lines[0].split()[:3] == [
+        "seeds",
+        "reconstruction",
+        "squared_error",
+    ]
     row = next(line for line in lines if line.startswith("beta_vae beta=4"))
     assert "0.5000 +- 0.2828" in row
     best = lines[lines.index(row) + 1]
@@ -292,6 +296,7 @@ def test_what_is_absent_is_no_quantity(tmp_path):
         "mig_sup": 0.05,
         "loss": 50.0,
         "squared_error": 20.0,
+        "reconstruction": 200.0,
     }
 
 
