@@ -108,21 +108,25 @@ def _images(model, split):
 
 
 def _pairs(model, split, tree):
-    """Sources and targets whose leaves lie far apart in the tree."""
+    """Sources and targets that stand at other places at every level.
+
+    A place is that among siblings: the second child of one category against
+    the first of another. Where there is none, at as many levels as can be.
+    """
     leaves = np.unique(split.labels)
-    step = max(1, len(leaves) // 2)
+    places = tree.places[leaves]
     rng = np.random.default_rng(0)
     rows = []
-    for number in range(PAIRS):
-        first = leaves[number % len(leaves)]
-        second = leaves[(number + step) % len(leaves)]
-        rows.append(
-            [
-                rng.choice(np.flatnonzero(split.labels == leaf))
-                for leaf in (first, second)
-            ]
-        )
-    images = _images(model, split.subset(np.ravel(rows)))
+    for first in np.linspace(0, len(leaves) - 1, PAIRS).astype(int):
+        others = np.sum(places != places[first], axis=1)
+        # Of equally good ones the next in the tree.
+        ahead = (np.arange(len(leaves)) - first) % len(leaves)
+        second = np.lexsort([ahead, -others])[0]
+        rows += [
+            rng.choice(np.flatnonzero(split.labels == leaves[number]))
+            for number in (first, second)
+        ]
+    images = _images(model, split.subset(rows))
     return images[::2], images[1::2]
 
 

@@ -466,7 +466,8 @@ def unseen(classify, seen, strange, parents, names):
 def strange_codes(model, dataset, tree, most):
     """{name: `Codes`} of the unseen leaves whose parents are in the tree.
 
-    Of several, "unseen" is all of them together, table 3's column.
+    Of several of one name, "unseen" is all of them together, table 3's column
+    (bald in four branches).
     """
     split = dataset.splits.get("unseen")
     if split is None or tree.depth < 3:
@@ -480,7 +481,7 @@ def strange_codes(model, dataset, tree, most):
         if rows.any():
             nodes = np.tile(above, (int(rows.sum()), 1))
             found[name] = Codes(values[rows], nodes)
-    if len(found) > 1:
+    if len(found) > 1 and len({n.rpartition("/")[2] for n in found}) == 1:
         together = zip(*found.values(), strict=True)
         found = {"unseen": Codes(*map(np.concatenate, together))} | found
     return found

@@ -269,10 +269,14 @@ def finish(model, config, dataset, workdir, seconds, quick=False):
     if not _complete(stored) or stored["step"] != step:
         drawn = any((workdir / "images").glob(f"*-{step}.png"))
         logs = tf.summary.create_file_writer(str(workdir / "logs"))
-        for period, draw in drawing(model, config, dataset, workdir):
+        events = [
+            *drawing(model, config, dataset, workdir),
+            *scoring(model, config, dataset, workdir),
+        ]
+        for period, event in events:
             if not (drawn and period and step % period == 0):
                 with logs.as_default(step=step):
-                    draw(step)
+                    event(step)
         logs.close()
         stored = evaluate.evaluate(workdir, dataset=dataset, quick=quick)
     memory = max(train.peak_memory(), stored.get("peak_memory_bytes", 0))

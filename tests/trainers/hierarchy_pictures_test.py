@@ -78,5 +78,11 @@ def test_pairs_are_of_different_leaves(clothes):
         found = np.flatnonzero(np.all(images == image, axis=(1, 2, 3)))
         return split.labels[found[0]]
 
-    for source, target in zip(sources, targets, strict=True):
-        assert leaf(source) != leaf(target)
+    pairs = [
+        (leaf(source), leaf(target))
+        for source, target in zip(sources, targets, strict=True)
+    ]
+    # Another branch, and another place in it: coat to dress, not to trouser.
+    for source, target in pairs:
+        assert np.all(tree.places[source] != tree.places[target])
+    assert {source for source, _ in pairs} == set(range(5))

@@ -21,7 +21,7 @@ def runs(tmp_path_factory):
     directory, digits = tmp_path_factory.mktemp("runs"), data.load("digits")
     for name in ("beta_vae", "pro_vlae"):
         config = configuration.build(
-            name, "digits", settings=["batch_size=4", "steps=1"]
+            name, "digits", settings=["batch_size=4", "steps=3"]
         )
         train.train_images(
             config, directory / name, digits, tf.distribute.get_strategy()
@@ -88,7 +88,7 @@ def test_one_run_moves(runs, tmp_path):
 
 def test_models_of_labels_show_every_class(runs, tmp_path, capsys):
     config = configuration.build(
-        "class_vae", "digits", settings=["batch_size=4", "steps=1"]
+        "class_vae", "digits", settings=["batch_size=4", "steps=3"]
     )
     digits, one = data.load("digits"), tf.distribute.get_strategy()
     train.train_images(config, tmp_path / "run", digits, one)

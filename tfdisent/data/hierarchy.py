@@ -36,6 +36,8 @@ class Tree:
       children: how many children every node above the leaves has, breadth
         first from the root: `(2, 3, 2)` has leaves 0-2 and 3-4.
       paths: int32 `[leaves, L - 1]`, the nodes on the way to every leaf.
+      places: int32 `[leaves, L - 1]`, which child of its parent each node of
+        `paths` is.
       classes: a tuple of class numbers for every leaf.
 
     Raises:
@@ -64,6 +66,14 @@ class Tree:
             columns.append(nodes)
             nodes = np.repeat(np.arange(len(above)), above)[nodes]
         self.paths = np.stack(columns[::-1], axis=1).astype(np.int32)
+        first = np.zeros(len(level), np.int32)
+        places = []
+        for column in self.paths.T:
+            # Siblings are neighbours: the first is the smallest.
+            groups = {p: column[first == p].min() for p in np.unique(first)}
+            places.append(column - [groups[p] for p in first])
+            first = column
+        self.places = np.stack(places, axis=1).astype(np.int32)
         self.classes = tuple(
             tuple(np.atleast_1d(numbers).tolist()) for _, numbers in level
         )

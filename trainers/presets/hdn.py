@@ -28,6 +28,7 @@ _SHAPES_HERE = {
     **_WITHOUT_BASELINES,
     "steps": 3_000,
     "image_every": 1_000,
+    "score_every": 250,
 }
 
 PRESETS = {

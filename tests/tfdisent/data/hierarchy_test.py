@@ -42,6 +42,8 @@ def test_four_levels():
     assert tree.children == (2, 2, 2, 2, 3, 2, 2)
     np.testing.assert_array_equal(tree.paths[4], [0, 1, 4])
     np.testing.assert_array_equal(tree.paths[8], [1, 3, 8])
+    np.testing.assert_array_equal(tree.places[4], [0, 1, 2])
+    np.testing.assert_array_equal(tree.places[8], [1, 1, 1])
     with pytest.raises(
         InputError, match="no category 'c'; there are a, b, a/x"
     ):
