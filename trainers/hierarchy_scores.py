@@ -95,6 +95,12 @@ def classification(model, split, paths, parents, judge=None, generated=15_000):
     classifiers answer, one for each scale of its critic, whose accuracies are
     averaged; and the judge, which never saw a generated image.
 
+    Kept codes are easy, and donors often of the same category: a generator that
+    ignores all codes gets more than half right. So "generated", the paper's
+    number, stands beside "arrives", where a level's code is another category's,
+    and "stays", where it is the image's own; and "unchanged" is what the images
+    as they were would score with a perfect classifier.
+
     Args:
       model: an HDN.
       split: held-out images, in random order.
@@ -105,8 +111,9 @@ def classification(model, split, paths, parents, judge=None, generated=15_000):
         further batch of test images is recombined.
 
     Returns:
-      {"own" and, with a judge, "independent": {"test" and "generated":
-      {level: accuracy}}, "test_images", "generated_images"}.
+      {"own", with a judge "independent", "unchanged": {"test", "generated",
+      "arrives" and "stays": {level: accuracy, None where no image is of the
+      kind}}, "test_images", "generated_images"}.
     """
     levels = level_names(model)
     subsets = [
@@ -120,22 +127,31 @@ def classification(model, split, paths, parents, judge=None, generated=15_000):
         _compiled(function, model, *given)
         for function, given in ((_answers, (paths, judge)), (_generated, ()))
     )
-    tally = {"test": _Tally(parents), "generated": _Tally(parents)}
+    kinds = ("test", "generated", "arrives", "stays")
+    tally = {kind: _Tally(parents) for kind in kinds}
     for batch in pipeline.in_order(split, model.image_shape, BATCH):
         nodes = paths[batch["label"].numpy()]
-        tally["test"].add(answer(batch["image"]), nodes)
+        unchanged = [
+            tf.one_hot(nodes[:, level], len(above))[None]
+            for level, above in enumerate(parents)
+        ]
+        given = answer(batch["image"]) | {"unchanged": unchanged}
+        tally["test"].add(given, nodes)
         if tally["generated"].images >= pairs * len(subsets):
             continue
         for taken in subsets:
             # The partner is the image at the same place from the end.
             image = generate(batch["image"], tf.constant(taken))
             donors = np.where(taken, nodes[::-1], nodes)
-            tally["generated"].add(answer(image), donors)
+            given = answer(image) | {"unchanged": unchanged}
+            tally["generated"].add(given, donors)
+            tally["arrives"].add(given, donors, taken & (donors != nodes))
+            tally["stays"].add(given, donors, ~taken & (donors == nodes))
     found = {kind: t.accuracies(levels) for kind, t in tally.items()}
     return {
-        judge_name: {kind: found[kind][judge_name] for kind in found}
-        for judge_name in found["test"]
-    } | {f"{kind}_images": t.images for kind, t in tally.items()}
+        name: {kind: found[kind][name] for kind in found}
+        for name in found["test"]
+    } | {f"{k}_images": tally[k].images for k in ("test", "generated")}
 
 
 def _compiled(function, *given):
@@ -193,23 +209,48 @@ class _Tally:
     """Running accuracies of several classifiers."""
 
     def __init__(self, parents):
-        self.parents, self.sums, self.images = parents, {}, 0
+        self.parents, self.right, self.images = parents, {}, 0
+        self.counts = np.zeros(len(parents))
 
-    def add(self, answers, nodes):
-        """Counts {name: per level logits `[scales, B, K_l]`}."""
-        for name, logits in answers.items():
-            scales = zip(*(level.numpy() for level in logits), strict=True)
-            right = np.mean(
-                [hierarchical_accuracy(s, nodes, self.parents) for s in scales],
-                axis=0,
-            )
-            self.sums[name] = self.sums.get(name, 0.0) + len(nodes) * right
+    def add(self, answers, nodes, rows=None):
+        """Counts {name: per level logits `[scales, B, K_l]`}.
+
+        Args:
+          answers: of some images.
+          nodes: int `[B, L - 1]`, what is right.
+          rows: bool `[B, L - 1]`, which images count at a level; all if None.
+        """
+        if rows is None:
+            rows = np.ones(nodes.shape, bool)
+        for name in answers:
+            self.right.setdefault(name, np.zeros(len(self.parents)))
+        for level, chosen in enumerate(rows.T):
+            if not chosen.any():
+                continue
+            for name, logits in answers.items():
+                few = [values.numpy()[:, chosen] for values in logits]
+                scales = zip(*few, strict=True)
+                share = np.mean(
+                    [
+                        hierarchical_accuracy(s, nodes[chosen], self.parents)
+                        for s in scales
+                    ],
+                    axis=0,
+                )[level]
+                self.right[name][level] += chosen.sum() * share
+        self.counts += rows.sum(axis=0)
         self.images += len(nodes)
 
     def accuracies(self, levels):
+        """{name: {level: accuracy, None of no image}}."""
         return {
-            name: dict(zip(levels, (total / self.images).tolist(), strict=True))
-            for name, total in self.sums.items()
+            name: {
+                level: float(hits / count) if count else None
+                for level, hits, count in zip(
+                    levels, right, self.counts, strict=True
+                )
+            }
+            for name, right in self.right.items()
         }
 
 
@@ -238,8 +279,8 @@ def score_event(model, split, paths, workdir, report=print):
         )["own"]
         shares = {
             f"{kind} {level}": share
-            for kind, levels in found.items()
-            for level, share in levels.items()
+            for kind in ("test", "generated")
+            for level, share in found[kind].items()
         }
         for name, share in shares.items():
             name = f"accuracy/{name.replace(' ', '_')}"
@@ -596,13 +637,16 @@ def table(scores):
     lines = []
     found = scores.get("classification")
     if found:
-        lines.append("accuracy among siblings    test  generated")
-        for judge in ("own", "independent"):
-            for level, test in found.get(judge, {}).get("test", {}).items():
-                generated = found[judge]["generated"][level]
-                lines.append(
-                    f"  {judge:<12} {level:<9} {test:6.4f}     {generated:6.4f}"
-                )
+        kinds = ("test", "generated", "arrives", "stays")
+        heads = "".join(f"{kind:>11}" for kind in kinds)
+        lines.append(f"{'accuracy among siblings':<24}{heads}")
+        for judge in ("own", "independent", "unchanged"):
+            rows = found.get(judge, {})
+            for level in rows.get("test", {}):
+                shares = (rows[kind][level] for kind in kinds)
+                shown = ("-" if s is None else f"{s:.4f}" for s in shares)
+                cells = "".join(f"{share:>11}" for share in shown)
+                lines.append(f"  {judge:<12} {level:<9}{cells}")
     for kind, rows in scores.get("retrieval", {}).items():
         for name, levels in rows.items():
             shown = "  ".join(f"{k} {v:.4f}" for k, v in levels.items())

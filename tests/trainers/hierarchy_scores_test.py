@@ -59,9 +59,17 @@ def test_classification_follows_the_donor():
         )
 
     found = scores.classification(Perfect(), split, PATHS, PARENTS, judge)
+    kinds = ("test", "generated", "arrives", "stays")
     assert found["own"] == {
-        kind: {"level2": 1.0, "level3": 1.0} for kind in ("test", "generated")
+        kind: {"level2": 1.0, "level3": 1.0} for kind in kinds
     }
+    # What ignores all codes is right where nothing changes, and never where
+    # another category should arrive; among other siblings the first one wins.
+    unchanged = found["unchanged"]
+    assert unchanged["test"] == unchanged["stays"] == found["own"]["test"]
+    assert unchanged["arrives"]["level2"] == 0
+    assert 0 < unchanged["arrives"]["level3"] < 0.5
+    assert 0.5 < unchanged["generated"]["level2"] < 0.8
     assert found["test_images"] == 200
     # Three subsets of two levels, one partner an image.
     assert found["generated_images"] == 600
