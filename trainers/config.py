@@ -100,7 +100,7 @@ class RunConfig:
     eval_episodes: int = 10_000
     eval_images: int = 10_000
     critic_steps: int = 1_500
-    baseline_steps: int = 7_500
+    baseline_steps: int = 2_000
     judge_steps: int = 4_000
 
 
