@@ -99,7 +99,8 @@ def classification(model, split, paths, parents, judge=None, generated=15_000):
     ignores all codes gets more than half right. So "generated", the paper's
     number, stands beside "arrives", where a level's code is another category's,
     and "stays", where it is the image's own; and "unchanged" is what the images
-    as they were would score with a perfect classifier.
+    as they were would score with a perfect classifier, which takes the first of
+    siblings that are all wrong.
 
     Args:
       model: an HDN.

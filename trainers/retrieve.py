@@ -13,8 +13,6 @@ to the run's `images/`.
 import hashlib
 import pathlib
 
-from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from tfdisent.errors import InputError
@@ -32,6 +30,10 @@ class Index:
     """
 
     def __init__(self, codes, level):
+        # Wrong flags are said before scikit-learn has started.
+        from sklearn.neighbors import NearestNeighbors
+        from sklearn.preprocessing import StandardScaler
+
         self.levels = level - 1
         self.scaler = StandardScaler()
         self.neighbours = NearestNeighbors(algorithm="brute")
