@@ -13,6 +13,7 @@ picture = visualization.traversal(model, parts)
 
 import functools
 import io
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,8 @@ TSNE_LEAST = 4
 DEAD = 0.01
 # A bar of mutual information at its longest.
 BAR = 120
+# Pictures under titles in one row.
+ABREAST = 3
 # Codes of a matrix; more would be a blur.
 MATRIX_ROWS = 40
 
@@ -162,13 +165,21 @@ def titled(pictures):
     """Pictures next to each other, each under its title.
 
     Args:
-      pictures: {title: uint8 `[h, w, 3]`}.
+      pictures: {title: uint8 `[h, w, 3]`}; more than `ABREAST` take several
+        rows, as even as can be.
 
     Returns:
       uint8 `[H', W', 3]`.
     """
-    return beside(
-        [stack([text(title), p]) for title, p in pictures.items()], 2 * GAP
+    panels = [stack([text(title), p]) for title, p in pictures.items()]
+    rows = math.ceil(len(panels) / ABREAST)
+    columns = math.ceil(len(panels) / rows)
+    return stack(
+        [
+            beside(panels[first : first + columns], 2 * GAP)
+            for first in range(0, len(panels), columns)
+        ],
+        2 * GAP,
     )
 
 
@@ -697,14 +708,11 @@ def compared_traversals(models, images, **options):
     Returns:
       uint8 `[H', W', 3]`.
     """
-    panels = [
-        stack(
-            [text(title), explained_traversal(model, images, **options)],
-            GAP // 2,
-        )
+    pictures = {
+        title: explained_traversal(model, images, **options)
         for title, model in models.items()
-    ]
-    return framed(beside(panels, 2 * GAP))
+    }
+    return framed(titled(pictures))
 
 
 def categories(model, parts, part):
@@ -812,7 +820,8 @@ def information_rows(model, start, information, columns=10, seed=0):
 
 def _bar(quantity, nats, limit, height=0):
     """Nats as a number and a bar, on a canvas of at least this height."""
-    line = text(f"{quantity} = {nats:.2f}")
+    # Estimates of nothing may be a little below 0: no "-0.00".
+    line = text(f"{quantity} = {round(nats, 2) + 0.0:.2f}")
     bar = np.full((GAP, BAR, 3), WHITE, np.uint8)
     bar[0] = bar[-1] = bar[:, 0] = bar[:, -1] = INK
     bar[:, : round(BAR * min(1.0, max(0.0, nats / limit)))] = GREEN

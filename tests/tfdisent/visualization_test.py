@@ -449,6 +449,13 @@ def test_models_stand_side_by_side(grey):
     np.testing.assert_array_equal(
         both[:, GAP : GAP + width], alone[:, GAP:-GAP]
     )
+    # Four are two rows of two.
+    four = visualization.compared_traversals(
+        dict.fromkeys("abcd", grey), images, steps=3
+    )
+    assert four.shape[1] == both.shape[1]
+    height = both.shape[0] - 2 * GAP
+    assert four.shape[0] == 2 * height + 4 * GAP
     from_prior = visualization.compared_traversals(
         {"a": grey}, images, steps=3, start=visualization.prior_code
     )

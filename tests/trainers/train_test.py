@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfdisent import InputError
 from tfdisent import data
+from tfdisent import testing
 from tfdisent.models.autoencoder import Autoencoder
 from trainers import config as configuration
 from trainers import rundir
@@ -101,14 +102,15 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, digits):
     )
 
 
-# Every model of images that is not the autoencoder, small.
+# Every model of images that is not the autoencoder, small; some in two forms.
 FAMILY = {
     "beta_vae": [],
     "factor_vae": ["critic_width=8"],
     "beta_tcvae": [],
     "vlae": [],
-    # The runs below stop within the second stage.
-    "pro_vlae": [],
+    # The runs below stop within the last stage, while it fades in.
+    "pro_vlae": ["fade_steps=3"],
+    "pro_vlae norm=batch": [],
     "jacobian_vae": ["students=1"],
     "cascade_vae": ["base=factor_vae", "critic_width=8"],
     "cascade_infogan": [
@@ -121,9 +123,10 @@ FAMILY = {
 }
 
 
-@pytest.mark.parametrize("name", FAMILY)
-def test_every_model_resumes_exactly(name, tmp_path, digits):
+@pytest.mark.parametrize("form", FAMILY)
+def test_every_model_resumes_exactly(form, tmp_path, digits):
     """Weights and the optimizers of rivals, too."""
+    name, *form_settings = form.split()
 
     def fit(steps, directory, *settings):
         config = configuration.build(
@@ -134,7 +137,8 @@ def test_every_model_resumes_exactly(name, tmp_path, digits):
                 "log_every=2",
                 "checkpoint_every=2",
                 f"steps={steps}",
-                *FAMILY[name],
+                *form_settings,
+                *FAMILY[form],
                 *settings,
             ],
         )
@@ -148,6 +152,21 @@ def test_every_model_resumes_exactly(name, tmp_path, digits):
     stopped = fit(3, "parts", "schedule_steps=4")
     assert not all(map(np.array_equal, stopped[1:], whole[1:]))
     assert_same_weights(whole, fit(4, "parts"))
+
+
+@pytest.mark.parametrize("name", ["pro_vlae", "jacobian_vae"])
+def test_the_loop_is_traced_once_over_all_stages(name):
+    model = testing.tiny_model(name, schedule_steps=6)
+    model.compile()
+    run = train.multi_step(model, tf.distribute.get_strategy())
+    batch = testing.random_batch(model, 2)
+    iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    stages = []
+    for count in (1, 3, 2):
+        assert int(run(iterator, tf.constant(count, tf.int64))) == count
+        stages.append(int(model.stages.at(model.step.value - 1)))
+    assert len(set(stages)) == model.stages.count
+    assert run.experimental_get_tracing_count() == 1
 
 
 def test_seeds_repeat_and_differ(tmp_path, digits):
