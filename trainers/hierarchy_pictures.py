@@ -7,6 +7,7 @@ from sklearn.decomposition import PCA
 from tfdisent import visualization
 from tfdisent.data import hierarchy
 from tfdisent.data import pipeline
+from tfdisent.data.base import spread
 from trainers import callbacks
 from trainers.hierarchy_scores import codes_of
 from trainers.hierarchy_scores import level_names
@@ -154,8 +155,12 @@ def _maps(model, split, tree):
 
 
 def _retrieval(model, split, database, tree):
-    """The nearest training images by the codes down to each level."""
-    queries = split.subset(np.arange(min(QUERIES, len(split))))
+    """The nearest training images by the codes down to each level.
+
+    Queries are of different leaves, spread over the tree.
+    """
+    _, rows = np.unique(split.labels, return_index=True)
+    queries = split.subset(rows[spread(len(rows), QUERIES)])
     asked = codes_of(model, queries, tree.paths)
     stored = codes_of(model, database, tree.paths)
     found = {}

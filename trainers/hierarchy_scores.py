@@ -86,7 +86,9 @@ def stacked_codes(model, split, report=None):
 # ---- table 1 -----------------------------------------------------------------
 
 
-def classification(model, split, paths, parents, judge=None, generated=15_000):
+def classification(
+    model, split, paths, parents, judge=None, generated=15_000, passes=None
+):
     """Accuracy of every level on test images and on recombined ones.
 
     Every image is paired with another, and every non-empty subset of levels
@@ -110,6 +112,7 @@ def classification(model, split, paths, parents, judge=None, generated=15_000):
       judge: images `[B, H, W, C]` -> logits `[B, leaves]`, or None.
       generated: recombined images, all subsets together, after which no
         further batch of test images is recombined.
+      passes: what `compiled_passes` gave, where it is to be used again.
 
     Returns:
       {"own", with a judge "independent", "unchanged": {"test", "generated",
@@ -124,10 +127,7 @@ def classification(model, split, paths, parents, judge=None, generated=15_000):
     ]
     pairs = max(1, generated // len(subsets))
 
-    answer, generate = (
-        _compiled(function, model, *given)
-        for function, given in ((_answers, (paths, judge)), (_generated, ()))
-    )
+    answer, generate = passes or compiled_passes(model, paths, judge)
     kinds = ("test", "generated", "arrives", "stays")
     tally = {kind: _Tally(parents) for kind in kinds}
     for batch in pipeline.in_order(split, model.image_shape, BATCH):
@@ -155,13 +155,20 @@ def classification(model, split, paths, parents, judge=None, generated=15_000):
     } | {f"{k}_images": tally[k].images for k in ("test", "generated")}
 
 
-def _compiled(function, *given):
-    # A partial function: TensorFlow takes closures of one code for the same
+def compiled_passes(model, paths, judge=None):
+    """The passes of `classification`, compiled: `(answer, generate)`."""
+    # Partial functions: TensorFlow takes closures of one code for the same
     # function and warns of "retracing".
-    return tf.function(
-        functools.partial(function, *given),
-        jit_compile=False,
-        reduce_retracing=True,
+    return tuple(
+        tf.function(
+            functools.partial(function, *given),
+            jit_compile=False,
+            reduce_retracing=True,
+        )
+        for function, given in (
+            (_answers, (model, paths, judge)),
+            (_generated, (model,)),
+        )
     )
 
 
@@ -271,12 +278,19 @@ def score_event(model, split, paths, workdir, report=print):
       to `accuracy.json`, and as curves to picture `accuracy`.
     """
     few = some(split, FOLLOWED)
+    # Traced at the first event, not at each.
+    passes = compiled_passes(model, paths)
     pictures = callbacks.Pictures(workdir)
     path = pathlib.Path(workdir) / "accuracy.json"
 
     def event(step):
         found = classification(
-            model, few, paths, model.parents, generated=FOLLOWED
+            model,
+            few,
+            paths,
+            model.parents,
+            generated=FOLLOWED,
+            passes=passes,
         )["own"]
         shares = {
             f"{kind} {level}": share
