@@ -561,10 +561,12 @@ def evaluate(model, config, dataset, run, suffix=""):
     fit, test = train.training_splits(config, dataset, model.needs)
     if test is None:
         return {"hierarchy": {"tree": list(tree.names)}}
-    # Where settings are chosen, the test images stay out of it.
-    dataset = dataclasses.replace(
-        dataset, splits={**dataset.splits, "train": fit, "test": test}
-    )
+    splits = {**dataset.splits, "train": fit, "test": test}
+    # Where settings are chosen, the test images stay out of it; those of
+    # unseen leaves are test images, too.
+    if config.evaluation_split == "validation":
+        splits.pop("unseen", None)
+    dataset = dataclasses.replace(dataset, splits=splits)
     judge = judge_of(model, config, dataset)
     most = config.eval_images
     test = some(test, most)

@@ -131,6 +131,7 @@ def test_test_images_stay_out_where_settings_are_chosen(monkeypatch):
     model = types.SimpleNamespace(needs={"hierarchy"}, parents=PARENTS)
     labels = np.tile(np.arange(5), 20)
     splits = {"train": images_of(labels), "test": images_of(labels[:5])}
+    splits["unseen"] = images_of(labels[:3])
     dataset = Dataset(
         "x",
         splits,
@@ -143,8 +144,11 @@ def test_test_images_stay_out_where_settings_are_chosen(monkeypatch):
         with pytest.raises(SeenError) as caught:
             scores.evaluate(model, config, dataset, "nowhere")
         (found,) = caught.value.args
-        sizes[name] = len(found["train"]), len(found["test"])
-    assert sizes == {"test": (100, 5), "validation": (90, 10)}
+        sizes[name] = {kind: len(split) for kind, split in found.items()}
+    assert sizes == {
+        "test": {"train": 100, "test": 5, "unseen": 3},
+        "validation": {"train": 90, "test": 10},
+    }
 
 
 def test_a_leaf_classifiers_levels():
