@@ -3,7 +3,8 @@
     python benchmarks/training.py --models=fden,ali --precision=float32 --json
 
 One line a model: median milliseconds a step, images (episodes for FDEN) a
-second, and the same rate with the input pipeline in front.
+second, the same rate with the input pipeline in front, and the mean rate of the
+compiled loop that `trainers.run` trains in.
 
     python benchmarks/training.py --parts --json
 
@@ -27,6 +28,7 @@ from tfdisent.data import pipeline
 from tfdisent.data.episodes import EpisodeSampler
 from tfdisent.models.vae import Pass
 from trainers import presets
+from trainers import train
 
 WARM_UP = 5
 # Batch and image shape at which a model is timed. Half of factor_vae's batch
@@ -99,6 +101,11 @@ def measure(name, precision, steps, network=None, preset=None):
     constant = next(iterator)
     bare = median_ms(train_step, lambda: constant, steps)
     fed = median_ms(train_step, lambda: next(iterator), steps)
+    loop = train.multi_step(model, tf.distribute.get_strategy())
+    loop(iterator, tf.constant(WARM_UP, tf.int64))
+    start = time.perf_counter()
+    loop(iterator, tf.constant(steps, tf.int64))
+    looped = 1e3 * (time.perf_counter() - start) / steps
     size = CASES[name][0]
     return {
         "model": name,
@@ -107,6 +114,7 @@ def measure(name, precision, steps, network=None, preset=None):
         "ms_per_step": round(bare, 2),
         "images_per_second": round(1e3 * size / bare),
         "images_per_second_with_data": round(1e3 * size / fed),
+        "images_per_second_in_loop": round(1e3 * size / looped),
     }
 
 
