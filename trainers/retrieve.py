@@ -13,7 +13,7 @@ to the run's `images/`.
 import hashlib
 import pathlib
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from tfdisent.errors import InputError
 from trainers import command
@@ -38,6 +38,8 @@ class Index:
         self.scaler = StandardScaler()
         self.neighbours = NearestNeighbors(algorithm="brute")
         self.neighbours.fit(self.scaler.fit_transform(self._used(codes)))
+        # To look for the libraries takes as long as to answer: once.
+        self.threads = ThreadpoolController()
 
     def _used(self, codes):
         return codes[:, : self.levels].reshape(len(codes), -1)
@@ -56,7 +58,7 @@ class Index:
         count = min(count, self.neighbours.n_samples_fit_)
         # A question is too small to be shared out: several threads take ten
         # times as long.
-        with threadpool_limits(1):
+        with self.threads.limit(limits=1):
             return self.neighbours.kneighbors(asked, count)
 
 
