@@ -363,11 +363,9 @@ class HDN(base.PartsModel):
         classification = self._classification(logits, mixed_nodes)
         image_recon = losses.mean_absolute_error(restored, image)
         if self.feature_recon == "own":
-            again, wanted = self._encode(restored), styles
+            feature_recon = self._feature_recon(restored, content, styles)
         else:
-            again, wanted = self._encode(generated), mixed
-        feature_recon = losses.mean_absolute_error(again[0], content)
-        feature_recon += losses.mean_absolute_error(again[1], wanted)
+            feature_recon = self._feature_recon(generated, content, mixed)
         loss = classification + adversarial
         loss += self.alpha * image_recon + self.beta * feature_recon
         if self.w_tv:
@@ -381,6 +379,13 @@ class HDN(base.PartsModel):
             "image_recon": image_recon,
             "feature_recon": feature_recon,
         }
+
+    def _feature_recon(self, image, content, styles):
+        """(6): how far an image's own codes are from those it was made of."""
+        again = self._encode(image)
+        return losses.mean_absolute_error(
+            again[0], content
+        ) + losses.mean_absolute_error(again[1], styles)
 
     def _classification(self, logits, nodes):
         """(3): local cross-entropy, summed over levels and scales."""
@@ -430,13 +435,14 @@ class HDN(base.PartsModel):
         image = 2 * batch["image"] - 1
         nodes = tf.gather(self.paths, batch["label"])
         content, styles = self._encode(image)
-        restored = self.decoder(content, styles)
-        again = self._encode(restored)
-        feature_recon = losses.mean_absolute_error(again[0], content)
-        feature_recon += losses.mean_absolute_error(again[1], styles)
+        restored = generated = self.decoder(content, styles)
+        if self.feature_recon == "recombined":
+            # All codes of the image at the same place from the end.
+            styles = styles[::-1]
+            generated = self.decoder(content, styles)
         return {
             "image_recon": losses.mean_absolute_error(restored, image),
-            "feature_recon": feature_recon,
+            "feature_recon": self._feature_recon(generated, content, styles),
             "critic_classification": self._classification(
                 self._criticise(image)[1], nodes
             ),

@@ -226,6 +226,19 @@ def test_losses_of_three_scales(shallow):
         np.testing.assert_allclose(reports[name], value, rtol=1e-4)
 
 
+@pytest.mark.parametrize("feature_recon", ["recombined", "own"])
+def test_evaluated_features_are_those_of_training(feature_recon, shallow):
+    model = tiny(feature_recon=feature_recon)
+    batch = batch_of(model)
+    content, styles = model._encode(2 * batch["image"] - 1)
+    if feature_recon == "recombined":
+        styles = styles[::-1]
+    again = model._encode(model.decoder(content, styles))
+    wanted = np.mean(abs(again[0] - content)) + np.mean(abs(again[1] - styles))
+    found = model.evaluate_batch(batch)["feature_recon"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
 def test_own_features_and_total_variation(shallow):
     """What the options add to the loss, written out."""
     model = tiny(feature_recon="own", w_tv=0.5, beta=2.0)
