@@ -26,8 +26,8 @@ CLASSES = 10
 SAMPLE_SEED = 0
 # Standard deviations to which a traversal from the prior goes.
 PRIOR_SPAN = 2.5
-# Images and draws of the estimates of I(x; z): their log bounds them.
-INFORMATION_IMAGES, INFORMATION_SAMPLES = 100_000, 2_000
+# Draws of the estimates of I(x; z).
+INFORMATION_SAMPLES = 2_000
 # Images whose codes are scored now and then.
 SCORED = 2_000
 
@@ -103,7 +103,7 @@ def picture_events(model, split, workdir, steps=7, span=None, class_names=None):
     return event
 
 
-def stage_events(model, split, workdir, ends):
+def stage_events(model, split, workdir, ends, most):
     """The event that asks at the end of every stage what each level tells.
 
     Args:
@@ -111,6 +111,7 @@ def stage_events(model, split, workdir, ends):
       split: a `Split`: I(x; z) is estimated on its images, one is drawn.
       workdir: the run directory.
       ends: the steps at which it does; elsewhere the event is idle.
+      most: images of the estimate, see `level_information`.
 
     Returns:
       `event(step)`: pictures `levels` (pro-VLAE, figure 5) and `level_grids`
@@ -128,7 +129,7 @@ def stage_events(model, split, workdir, ends):
             return
         # As the stage's last step had it: at its end, the next one has begun.
         with _as_of(model, step - 1):
-            information = level_information(model, split)
+            information = level_information(model, split, most)
             shown = Shown(model, split)
             start = visualization.encode(model, shown.one()[0])
             drawn = {
@@ -210,18 +211,19 @@ def _as_of(model, step):
         model.step.assign(now)
 
 
-def level_information(model, split):
+def level_information(model, split, most):
     """I(x; z_l) of every group of codes, I(x; z) and I_over.
 
     Args:
       model: a `PartsModel` with `posterior`.
-      split: a `Split`; up to `INFORMATION_IMAGES` spread over it are encoded.
+      split: a `Split`.
+      most: how many of its images are encoded, spread over it.
 
     Returns:
       {"groups": {name: nats}, "total", "overlap", "images", "samples"}; no
       estimate exceeds the log of the images.
     """
-    rows = spread(len(split), INFORMATION_IMAGES)
+    rows = spread(len(split), most)
     parts = {part for part, _ in model.groups.values()}
 
     def moments(image):

@@ -43,6 +43,9 @@ class RunConfig:
       score_every: steps between scores of a few codes, where factors are
         known, and of a few images, where categories are in a tree; 0 scores
         at the end only.
+      information_images: images that tell at the end of every stage how much
+        each level knows, spread over grid or held-out images; their log bounds
+        the estimate.
       ways, shots, queries: of training episodes.
       jitters: jittered copies of every training image whose codes join the
         episodes of a model on a backbone.
@@ -89,6 +92,7 @@ class RunConfig:
     traversal_steps: int = 9
     traversal_span: float = 0.0
     score_every: int = 2_000
+    information_images: int = 100_000
     ways: int = 5
     shots: int = 1
     queries: int = 1
@@ -398,12 +402,13 @@ FREE_FIELDS = (
     "baseline_steps",
     "eval_images",
     "score_every",
+    "information_images",
     "judge_steps",
 )
 # The smallest values of fields that count something. A negative period would
 # never come to an end.
 LEAST = {
-    2: ("traversal_steps",),
+    2: ("traversal_steps", "information_images"),
     1: (
         "steps",
         "batch_size",

@@ -139,11 +139,14 @@ def drawing(model, config, dataset, workdir):
     levels = len(model.groups) > 1 and not model.takes_label
     if model.posterior is not None and levels:
         ends = [*model.stage_ends, config.steps]
-        # The log of the images bounds an estimate: the more, the better.
-        images = dataset.grid or split
-        events.append(
-            (min(ends), callbacks.stage_events(model, images, workdir, ends))
+        ask = callbacks.stage_events(
+            model,
+            dataset.grid or split,
+            workdir,
+            ends,
+            config.information_images,
         )
+        events.append((min(ends), ask))
     return events
 
 

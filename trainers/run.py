@@ -31,6 +31,7 @@ QUICK = {
     "eval_episodes": 100,
     "critic_steps": 50,
     "eval_images": 100,
+    "information_images": 1_000,
     "baseline_steps": 2,
     "judge_steps": 0,
 }

@@ -237,7 +237,8 @@ def moved(model, scale=3.0):
 def test_the_end_of_a_stage_asks_what_each_level_tells(tmp_path):
     model = moved(testing.tiny_model("pro_vlae", schedule_steps=30))
     split = ArraySplit(testing.random_images((32, 32, 1), 24))
-    event = callbacks.stage_events(model, split, tmp_path, model.stage_ends)
+    ends = model.stage_ends
+    event = callbacks.stage_events(model, split, tmp_path, ends, 20)
     logs = tf.summary.create_file_writer(str(tmp_path / "logs"))
     for step in (10, 15, 20):
         model.step.assign(step)
@@ -252,7 +253,7 @@ def test_the_end_of_a_stage_asks_what_each_level_tells(tmp_path):
     assert list(stored) == ["10", "20"]
     found = stored["10"]
     assert list(found["groups"]) == ["z1", "z2", "z3"]
-    assert found["images"] == found["samples"] == 24
+    assert found["images"] == found["samples"] == 20
     np.testing.assert_allclose(
         found["overlap"],
         sum(found["groups"].values()) - found["total"],
@@ -260,7 +261,7 @@ def test_the_end_of_a_stage_asks_what_each_level_tells(tmp_path):
     )
     # As step 9 had it: z2 waited, its ladder unfaded.
     model.step.assign(9)
-    again = callbacks.level_information(model, split)
+    again = callbacks.level_information(model, split, 20)
     assert again == found
     assert max(found["groups"].values()) > 0.05
     # A second visit changes nothing.
@@ -272,7 +273,7 @@ def test_the_end_of_a_stage_asks_what_each_level_tells(tmp_path):
 def test_information_of_a_level_is_that_of_the_metric(tmp_path):
     model = moved(testing.tiny_model("vlae"))
     images = testing.random_images((32, 32, 1), 40)
-    found = callbacks.level_information(model, ArraySplit(images))
+    found = callbacks.level_information(model, ArraySplit(images), 100)
     q = model.posterior(images)["z2"]
     alone = mutual_information(q.mean().numpy(), q.stddev().numpy(), samples=40)
     # Other draws, but of the same posteriors.
