@@ -496,6 +496,9 @@ def test_bars_are_as_long_as_the_information(grey):
     # I_over is the last.
     full = visualization.BAR
     assert lengths.tolist() == [30] * half + [full] * half + [46] * half
+    # No "-0.00", which an estimate a little below nothing would give.
+    none, less = (visualization._bar("I", n, 1.0) for n in (0.0, -0.001))
+    np.testing.assert_array_equal(less, none)
 
 
 # ---- mixing ----------------------------------------------------------------
