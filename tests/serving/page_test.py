@@ -375,15 +375,20 @@ def test_mistakes_are_said_in_a_sentence(page, tmp_path):
 
 def test_the_traversal(page, address):
     page.script("arguments[0].scrollIntoView()", page.find("#traversal"))
-    page.wait(
-        lambda: (
-            page.script(
-                "return document.querySelectorAll('#traversal img').length"
-            )
-            == 4 * 7
-        ),
-        "No traversal",
-    )
+    images = "document.querySelectorAll('#traversal img')"
+
+    def drawn():
+        # There may still be those of the code before.
+        if page.script(f"return {images}.length") != 4 * 7:
+            return False
+        middle = page.script(
+            "return document.querySelector('#cell-2-3 img').src"
+        )
+        return np.allclose(
+            image_of(middle), image_of(page.picture), atol=EIGHT_BITS
+        )
+
+    page.wait(drawn, "No traversal")
     cell = page.find("#cell-2-6")
     code = [
         float(page.slider(f"z[{i}]").get_attribute("value")) for i in range(4)
@@ -395,10 +400,6 @@ def test_the_traversal(page, address):
     assert float(cell.get_attribute("data-value")) == pytest.approx(code[2])
     expected = Client(address, "vae").decode(z=[code])[0]
     np.testing.assert_allclose(shown, expected, atol=EIGHT_BITS)
-    middle = page.find("#cell-2-3 img").get_attribute("src")
-    np.testing.assert_allclose(
-        image_of(middle), image_of(page.picture), atol=EIGHT_BITS
-    )
     # A click takes the value.
     before = page.picture
     page.script("arguments[0].click()", cell)
