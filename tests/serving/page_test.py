@@ -375,11 +375,11 @@ def test_mistakes_are_said_in_a_sentence(page, tmp_path):
 
 def test_the_traversal(page, address):
     page.script("arguments[0].scrollIntoView()", page.find("#traversal"))
-    images = "document.querySelectorAll('#traversal img')"
+    count = "return document.querySelectorAll('#traversal img').length"
 
     def drawn():
         # There may still be those of the code before.
-        if page.script(f"return {images}.length") != 4 * 7:
+        if page.script(count) != 4 * 7:
             return False
         middle = page.script(
             "return document.querySelector('#cell-2-3 img').src"
