@@ -340,6 +340,7 @@ def losses(model, split, held_out):
     import tensorflow as tf
 
     from tfdisent.data import pipeline
+    from trainers import train
 
     @tf.function(jit_compile=False, reduce_retracing=True)
     def step(batch):
@@ -352,14 +353,14 @@ def losses(model, split, held_out):
             found["squared_error"] = tf.reduce_mean(error)
         return found
 
-    sums, done = {}, 0
-    for batch in pipeline.in_order(
-        split.spread(LOSS_IMAGES), model.image_shape
-    ):
+    sums, done, shown = {}, 0, split.spread(LOSS_IMAGES)
+    report = train.counter("losses")
+    for batch in pipeline.in_order(shown, model.image_shape):
         count = len(batch["image"])
         for name, value in step(batch).items():
             sums[name] = sums.get(name, 0.0) + count * float(value)
         done += count
+        report(done, len(shown))
     return {
         "held_out" if held_out else "training_images": {
             name: total / done for name, total in sums.items()

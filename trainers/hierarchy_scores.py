@@ -62,9 +62,9 @@ def level_names(model):
     return list(model.parts)[1:]
 
 
-def codes_of(model, split, paths):
-    """`Codes` of every image of a split, in order."""
-    return Codes(stacked_codes(model, split), paths[split.labels])
+def codes_of(model, split, paths, report=None):
+    """`Codes` of every image of a split, in order; see `stacked_codes`."""
+    return Codes(stacked_codes(model, split, report), paths[split.labels])
 
 
 def stacked_codes(model, split, report=None):
@@ -87,7 +87,14 @@ def stacked_codes(model, split, report=None):
 
 
 def classification(
-    model, split, paths, parents, judge=None, generated=15_000, passes=None
+    model,
+    split,
+    paths,
+    parents,
+    judge=None,
+    generated=15_000,
+    passes=None,
+    report=None,
 ):
     """Accuracy of every level on test images and on recombined ones.
 
@@ -113,6 +120,7 @@ def classification(
       generated: recombined images, all subsets together, after which no
         further batch of test images is recombined.
       passes: what `compiled_passes` gave, where it is to be used again.
+      report: called with (done, total) test images.
 
     Returns:
       {"own", with a judge "independent", "unchanged": {"test", "generated",
@@ -127,7 +135,7 @@ def classification(
     ]
     pairs = max(1, generated // len(subsets))
 
-    answer, generate = passes or compiled_passes(model, paths, judge)
+    answer, encode, recombine = passes or compiled_passes(model, paths, judge)
     kinds = ("test", "generated", "arrives", "stays")
     tally = {kind: _Tally(parents) for kind in kinds}
     for batch in pipeline.in_order(split, model.image_shape, BATCH):
@@ -138,16 +146,18 @@ def classification(
         ]
         given = answer(batch["image"]) | {"unchanged": unchanged}
         tally["test"].add(given, nodes)
-        if tally["generated"].images >= pairs * len(subsets):
-            continue
-        for taken in subsets:
-            # The partner is the image at the same place from the end.
-            image = generate(batch["image"], tf.constant(taken))
-            donors = np.where(taken, nodes[::-1], nodes)
-            given = answer(image) | {"unchanged": unchanged}
-            tally["generated"].add(given, donors)
-            tally["arrives"].add(given, donors, taken & (donors != nodes))
-            tally["stays"].add(given, donors, ~taken & (donors == nodes))
+        # The partner is the image at the same place from the end.
+        if tally["generated"].images < pairs * len(subsets):
+            parts = encode(batch["image"])
+            for taken in subsets:
+                image = recombine(parts, tf.constant(taken))
+                donors = np.where(taken, nodes[::-1], nodes)
+                given = answer(image) | {"unchanged": unchanged}
+                tally["generated"].add(given, donors)
+                tally["arrives"].add(given, donors, taken & (donors != nodes))
+                tally["stays"].add(given, donors, ~taken & (donors == nodes))
+        if report:
+            report(tally["test"].images, len(split))
     found = {kind: t.accuracies(levels) for kind, t in tally.items()}
     return {
         name: {kind: found[kind][name] for kind in found}
@@ -156,7 +166,7 @@ def classification(
 
 
 def compiled_passes(model, paths, judge=None):
-    """The passes of `classification`, compiled: `(answer, generate)`."""
+    """Passes of `classification`, compiled: `(answer, encode, recombine)`."""
     # Partial functions: TensorFlow takes closures of one code for the same
     # function and warns of "retracing".
     return tuple(
@@ -167,7 +177,8 @@ def compiled_passes(model, paths, judge=None):
         )
         for function, given in (
             (_answers, (model, paths, judge)),
-            (_generated, (model,)),
+            (model.encode, ()),
+            (_recombined, (model,)),
         )
     )
 
@@ -182,9 +193,8 @@ def _answers(model, paths, judge, image):
     return answers
 
 
-def _generated(model, image, taken):
+def _recombined(model, parts, taken):
     """Images with the codes of some levels from the batch read backwards."""
-    parts = model.encode(image)
     mixed = {
         name: tf.where(taken[number], parts[name][::-1], parts[name])
         for number, name in enumerate(level_names(model))
@@ -572,7 +582,10 @@ def evaluate(model, config, dataset, run, suffix=""):
     test = some(test, most)
     asked = test.subset(np.arange(min(len(test), max(1, most // 2))))
     stored = some(fit, 6 * most)
-    database, seen = (codes_of(model, s, paths) for s in (stored, test))
+    database, seen = (
+        codes_of(model, images, paths, train.counter(f"codes of {name} images"))
+        for name, images in (("training", stored), ("test", test))
+    )
     queries = Codes(*(values[: len(asked)] for values in seen))
     hashed = hashing_baselines.rows(
         model, config, fit, (stored, asked), paths, run, suffix
@@ -586,6 +599,7 @@ def evaluate(model, config, dataset, run, suffix=""):
             parents,
             judge and (lambda image: judge(image)[1]["label"]),
             generated=3 * most // 2,
+            report=train.counter("accuracy by level"),
         ),
         "retrieval": retrieval(database, queries, hashed, {"pixels": pixels}),
     }

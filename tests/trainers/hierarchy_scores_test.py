@@ -58,7 +58,16 @@ def test_classification_follows_the_donor():
             tf.cast(tf.round(image[:, 0, 1, 0] * 10), tf.int32), 5
         )
 
-    found = scores.classification(Perfect(), split, PATHS, PARENTS, judge)
+    done = []
+    found = scores.classification(
+        Perfect(),
+        split,
+        PATHS,
+        PARENTS,
+        judge,
+        report=lambda *so_far: done.append(so_far),
+    )
+    assert done == [(100, 200), (200, 200)]
     kinds = ("test", "generated", "arrives", "stays")
     assert found["own"] == {
         kind: {"level2": 1.0, "level3": 1.0} for kind in kinds
