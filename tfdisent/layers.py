@@ -52,9 +52,24 @@ class BatchNormalization(keras.layers.BatchNormalization):
     The same numbers and weights. Step by step, as Keras computes it, a map is
     read and written four times as often; on a CPU that takes the time of a
     convolution.
+
+    Each of several replicas normalises its own inputs. The moving statistics
+    are the mean of theirs, where Keras lets them drift apart and keeps the
+    first replica's.
     """
 
     def call(self, inputs, training=None):
+        outputs = self._normalised(inputs, training)
+        replica = tf.distribute.get_replica_context()
+        several = replica and replica.num_replicas_in_sync > 1
+        if training and self.trainable and several:
+            moving = [self.moving_mean, self.moving_variance]
+            means = replica.all_reduce("mean", [m.value for m in moving])
+            for variable, mean in zip(moving, means, strict=True):
+                variable.assign(mean)
+        return outputs
+
+    def _normalised(self, inputs, training):
         plain = self.scale and self.center and self.axis in (-1, 3)
         fused = plain and not (self.synchronized or self.renorm)
         if not (training and self.trainable and fused and inputs.ndim == 4):

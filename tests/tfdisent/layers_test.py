@@ -91,6 +91,40 @@ def test_fused_batch_norm_under_other_circumstances():
         np.testing.assert_allclose(*outputs, atol=tolerance)
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 6), (6,)])
+def test_replicas_agree_on_the_statistics_of_batch_norm(mirrored, shape):
+    """Each normalises its own inputs; the moving statistics are the mean."""
+    inputs = 3 + 2 * tf.random.stateless_normal([2, 50, *shape], SEED)
+    axes = list(range(len(shape)))
+    with mirrored.scope():
+        norm = layers.BatchNormalization(momentum=0.6)
+        norm.build((None, *shape))
+
+    def trained(values):
+        return norm(values, training=True)
+
+    @tf.function(jit_compile=False)
+    def step():
+        shares = mirrored.experimental_distribute_values_from_function(
+            lambda context: inputs[context.replica_id_in_sync_group]
+        )
+        return mirrored.experimental_local_results(
+            mirrored.run(trained, args=(shares,))
+        )
+
+    for outputs in step():
+        mean, variance = tf.nn.moments(outputs, axes)
+        np.testing.assert_allclose(mean, np.zeros(6), atol=1e-5)
+        np.testing.assert_allclose(variance, np.ones(6), atol=1e-3)
+    mean, variance = tf.nn.moments(inputs, [axis + 1 for axis in axes])
+    for moving, start, now in (
+        (norm.moving_mean, 0.0, mean),
+        (norm.moving_variance, 1.0, variance),
+    ):
+        wanted = 0.6 * start + 0.4 * tf.reduce_mean(now, axis=0)
+        np.testing.assert_allclose(moving.numpy(), wanted, rtol=1e-5)
+
+
 def test_gradient_reversal():
     reverse, inputs = layers.GradientReversal(), tf.constant([1.0, -2.0])
     with tf.GradientTape() as tape:
