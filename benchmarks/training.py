@@ -4,7 +4,8 @@
 
 One line a model: median milliseconds a step, images (episodes for FDEN) a
 second, the same rate with the input pipeline in front, and the mean rate of the
-compiled loop that `trainers.run` trains in.
+compiled loop that `trainers.run` trains in. Models that train in stages are
+timed in the last one, where all their parts are at work.
 
     python benchmarks/training.py --parts --json
 
@@ -29,6 +30,7 @@ from tfdisent.data.episodes import EpisodeSampler
 from tfdisent.models.vae import Pass
 from trainers import presets
 from trainers import train
+from trainers.config import CONFIGS
 
 WARM_UP = 5
 # Batch and image shape at which a model is timed. Half of factor_vae's batch
@@ -66,7 +68,8 @@ def case(name, network=None, preset=None):
     if preset:
         options |= presets.find(name, "any", preset)
         options["schedule_steps"] = options.get("steps", 1)
-    options |= {"network": network} if network else {}
+    if network in CONFIGS[name].choices.get("network", ()):
+        options["network"] = network
     options = {k: v for k, v in options.items() if k in known}
     if "episodes" in model_class.needs:
         model = model_class(models.get("autoencoder")(shape), **options)
@@ -96,6 +99,9 @@ def measure(name, precision, steps, network=None, preset=None):
     keras.config.set_dtype_policy(precision)
     model, batches = case(name, network, preset)
     model.compile()
+    # Few-shot models have no parts, and no stages either.
+    if ends := getattr(model, "stage_ends", ()):
+        model.step.assign(ends[-1])
     train_step = tf.function(model.train_step, jit_compile=False)
     iterator = iter(batches)
     constant = next(iterator)
@@ -207,7 +213,12 @@ def main():
     arguments = parser.parse_args()
     names = PARTED if arguments.parts else CASES
     if arguments.models:
-        names = arguments.models.split(",")
+        chosen = arguments.models.split(",")
+        if unknown := [name for name in chosen if name not in names]:
+            parser.error(
+                f"--models={','.join(unknown)}: not among {', '.join(names)}"
+            )
+        names = chosen
     take = part_times if arguments.parts else measure
     for name in names:
         for precision in arguments.precision.split(","):

@@ -30,7 +30,7 @@ ALLOWED = {
         "tfdisent.optimizers",
         "tfdisent.structure",
     },
-    "tfdisent.visualization": {"tfdisent.data"},
+    "tfdisent.visualization": {"tfdisent.data", "tfdisent.metrics"},
     "tfdisent.testing": {"tfdisent"},
     "tfdisent": set(),
     "trainers": {"tfdisent", "trainers"},

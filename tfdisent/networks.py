@@ -141,6 +141,8 @@ LADDERS = {
         log_variances=(-100.0, 3.0),
     ),
 }
+# Of a flat VAE's ladder network, and all its blocks are affine.
+FLAT_LEVELS = 3
 NORMS = {
     None: lambda: [],
     "affine": lambda: [layers.Affine()],
@@ -332,35 +334,33 @@ def _stack(blocks, input_shape):
     return stack
 
 
-def ladder_encoder(image_shape, outputs, levels=3, norm="affine", name=None):
+def ladder_encoder(image_shape, outputs, name=None):
     """The trunk of a ladder network and its deepest ladder alone.
 
     Args:
-      image_shape: `(H, W, C)`, 32x32 or 64x64 (64x64 alone at 4 levels).
+      image_shape: `(H, W, C)`, 32x32 or 64x64.
       outputs: size of the float32 head.
-      levels: of `LADDERS`.
-      norm: of `NORMS`.
       name: of the network.
 
     Returns:
       A built `Stack`.
     """
-    spec = LADDERS[levels]
+    spec = LADDERS[FLAT_LEVELS]
     blocks = [
         block
-        for level in range(1, levels + 1)
-        for block in ladder_trunk(spec, level, norm)
+        for level in range(1, FLAT_LEVELS + 1)
+        for block in ladder_trunk(spec, level, "affine")
     ]
-    blocks += ladder_head(spec, levels, outputs, norm)
+    blocks += ladder_head(spec, FLAT_LEVELS, outputs, "affine")
     return built(layers.Stack(blocks, name=name), image_shape)
 
 
-def ladder_decoder(image_shape, inputs, levels=3, norm="affine", name=None):
+def ladder_decoder(image_shape, inputs, name=None):
     """The decoder of a ladder network that only the deepest code feeds."""
-    spec = LADDERS[levels]
-    blocks = ladder_map(spec, levels, image_shape[0], norm)
-    for level in range(levels, 0, -1):
-        blocks += ladder_up(spec, level, norm)
+    spec = LADDERS[FLAT_LEVELS]
+    blocks = ladder_map(spec, FLAT_LEVELS, image_shape[0], "affine")
+    for level in range(FLAT_LEVELS, 0, -1):
+        blocks += ladder_up(spec, level, "affine")
     blocks += ladder_pixels(image_shape[-1])
     return built(layers.Stack(blocks, name=name), (inputs,))
 

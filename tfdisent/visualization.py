@@ -27,6 +27,8 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from tfdisent.data import pipeline
+from tfdisent.metrics.aggregated_posterior import DEAD
+from tfdisent.metrics.aggregated_posterior import kl_by_code
 
 # Pictures are enlarged while they stay within this; larger images are not cut.
 WIDTH, HEIGHT = 960, 1300
@@ -47,8 +49,6 @@ BATCH = 128
 TAIL = 0.02
 # Fewer codes have no neighbourhoods to map.
 TSNE_LEAST = 4
-# Nats from the prior below which an entry is dead: nothing to see.
-DEAD = 0.01
 # A bar of mutual information at its longest.
 BAR = 120
 # Pictures under titles in one row.
@@ -405,27 +405,13 @@ def kl_by_entry(moments):
     Args:
       moments: as `posterior_moments` gives them.
     """
-    return {
-        part: np.mean(
-            0.5 * (np.square(mean) + np.square(stddev) - 1) - np.log(stddev),
-            axis=0,
-        )
-        for part, (mean, stddev) in moments.items()
-    }
+    return {part: kl_by_code(*pair) for part, pair in moments.items()}
 
 
-def prior_code(model, seed=None):
-    """Parts to traverse from, {part: float32 `[1, d]`}.
-
-    Args:
-      model: a `PartsModel` whose prior is standard normal.
-      seed: int, of a draw; None for the prior's mean.
-    """
-    rng = None if seed is None else np.random.default_rng(seed)
+def prior_code(model):
+    """The mean of a standard normal prior, {part: float32 `[1, d]`}."""
     return {
         part: np.zeros((1, *shape), np.float32)
-        if rng is None
-        else rng.standard_normal((1, *shape)).astype(np.float32)
         for part, shape in model.parts.items()
     }
 

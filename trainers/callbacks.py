@@ -174,7 +174,9 @@ def score_event(model, dataset, report=print):
     varied = scores.varied_factors(dataset)
 
     def event(step):
-        tables, factors = encoders.encode({"model": encoder}, split)
+        # As pictures are: of the stage that ends, not of the one that begins.
+        with _as_of(model, step - 1):
+            tables, factors = encoders.encode({"model": encoder}, split)
         means, stddevs = tables["model"]
         codes = scores.Codes(
             factors=factors[:, varied],

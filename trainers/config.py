@@ -262,7 +262,6 @@ class JacobianVAEConfig(VAEConfig):
     code_weight: float = 0.25
     jacobian_weight: float = 0.1
     covariance_weight: float = 1e-3
-    decay: float = 1e-6
     network: str = "conv"
     learning_rate: float = 3e-4
 
@@ -420,7 +419,9 @@ LEAST = {
         "eval_episodes",
         "eval_images",
         "classifier_steps",
+        "capacity_steps",
         "latent_dim",
+        "style_dim",
         "z_dim",
         "num_classes",
         "students",
@@ -441,6 +442,9 @@ LEAST = {
         "ramp_steps",
         "warm_up",
         "data_size",
+        "capacity",
+        "fade_steps",
+        "scales",
     ),
 }
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -578,10 +582,16 @@ def checked(config):
         for name in names:
             # A user's own model may mean something else by a name.
             known = ours or name in _RUN_FIELDS
-            if known and getattr(config, name, least) < least:
+            value = getattr(config, name, None)
+            if known and value is not None and value < least:
                 raise InputError(
-                    f"{name} must be at least {least}. Received "
-                    f"{getattr(config, name)}."
+                    f"{name} must be at least {least}. Received {value}."
+                )
+    for name in field_types(type(config)):
+        if ours and name.endswith("learning_rate"):
+            if getattr(config, name) <= 0:
+                raise InputError(
+                    f"{name} must be above 0. Received {getattr(config, name)}."
                 )
     if config.seed >= 2**31:
         raise InputError(f"seed must be below 2**31. Received {config.seed}.")

@@ -72,6 +72,11 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
         dataset = None
     dataset = dataset or train.load_data(config, data_dir)
     model = rundir.load_model(run)
+    step = int(model.step.numpy())
+    if step in getattr(model, "stage_ends", ())[:-1]:
+        # A stage that only begins has learned nothing; pictures are of the one
+        # before, too.
+        model.step.assign(step - 1)
     if getattr(model, "takes_label", False):
         (classes,) = model.parts["label"]
         if (dataset.num_classes or 0) > classes:
@@ -110,7 +115,7 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
             scores |= {n: {"absent": reason} for n in against_factors}
         check_asked(names, scores)
     scores["dataset"] = dataset.description
-    scores["step"] = int(model.step.numpy())
+    scores["step"] = step
     scores["seed"] = config.seed
     scores["versions"] = rundir.versions()
     add_metrics(run, scores, f"metrics{suffix}.json")

@@ -15,6 +15,8 @@ import numpy as np
 
 from tfdisent import metrics
 from tfdisent.errors import InputError
+from tfdisent.metrics.aggregated_posterior import DEAD
+from tfdisent.metrics.aggregated_posterior import kl_by_code
 from tfdisent.metrics.information_matrix import largest_gap
 
 # Rows that a score learns on or counts, and those it is tested on.
@@ -27,9 +29,6 @@ SEED = 0
 # With more codes than this, boosted trees and a support vector machine a code
 # are for those who ask for them.
 WIDE = 64
-# A posterior that is nearer to its prior, in nats, says nothing of the image
-# (Duan et al., ICLR 2020).
-ALIVE_KL = 0.01
 # A factor counts as found when some code holds more than this share of it
 # (CascadeVAE, figure 5).
 FOUND = 0.5
@@ -467,16 +466,14 @@ def alive_codes(means, stddevs, names):
       names: D names.
 
     Returns:
-      {"kl": {name: nats, the mean over rows}, "alive": how many are above
+      {"kl": {name: nats, the mean over rows}, "alive": how many reach
       "threshold"}.
     """
-    means, stddevs = np.float64(means), np.float64(stddevs)
-    nats = (means**2 + stddevs**2 - 1) / 2 - np.log(stddevs)
-    kl = nats.mean(axis=0)
+    kl = kl_by_code(means, stddevs)
     return {
         "kl": dict(zip(names, kl.tolist(), strict=True)),
-        "alive": int(np.sum(kl > ALIVE_KL)),
-        "threshold": ALIVE_KL,
+        "alive": int(np.sum(kl >= DEAD)),
+        "threshold": DEAD,
     }
 
 

@@ -11,6 +11,7 @@ Models of labels show what every entry of a part does to an image of each class
 (ClassVAE, figures 6 and 7).
 """
 
+import math
 import pathlib
 
 from tfdisent.errors import InputError
@@ -48,6 +49,8 @@ def main(flags):
         raise InputError("--runs=A,B and --output=FILE.png (.gif) are needed.")
     if output.suffix == ".gif" and len(flags.runs) > 1:
         raise InputError("A .gif shows one run; --runs names several.")
+    if flags.span is not None and not 0 < flags.span < math.inf:
+        raise InputError(f"--span={flags.span:g}: expected a number above 0.")
     if flags.steps < 2:
         raise InputError(f"--steps={flags.steps}: expected at least 2.")
     # TensorFlow takes seconds to start; what is wrong above is said at once.
@@ -74,6 +77,13 @@ def main(flags):
         raise InputError("--from_prior is for models with a posterior.")
     if flags.part:
         raise InputError("--part is for models of labels.")
+    known = {n: rundir.read_config(n)[0].dataset for n in flags.runs}
+    if len(set(known.values())) > 1:
+        raise InputError(
+            "Runs side by side start at one image, of one data set; these have "
+            + ", ".join(f"{d} ({n})" for n, d in known.items())
+            + "."
+        )
     images = held_out_images(flags.runs[0], flags.image, flags.data_dir)
     span = SPAN if flags.span is None else flags.span
     options = {"steps": flags.steps, "span": span}

@@ -432,10 +432,7 @@ def test_prior_code():
     assert {n: c.shape for n, c in mean.items()} == {
         n: (1, 2) for n in ("z1", "z2", "z3")
     }
-    assert not np.any(mean["z1"])
-    one, two = (visualization.prior_code(vae, seed)["z1"] for seed in (1, 2))
-    assert np.any(one != two)
-    np.testing.assert_array_equal(one, visualization.prior_code(vae, 1)["z1"])
+    assert not any(np.any(code) for code in mean.values())
 
 
 def test_models_stand_side_by_side(grey):

@@ -121,6 +121,7 @@ def test_later_wins():
         (["alignment=foo"], "relation, siamese, proto, cosine"),
         (["precision=float8"], "expected one of float32"),
         (["image_every=-1"], "image_every must be at least 0"),
+        (["learning_rate=-1"], "learning_rate must be above 0"),
         (["seed=-1"], "seed must be at least 0"),
         (["seed=3e9"], "seed must be below"),
         (["traversal_steps=1"], "traversal_steps must be at least 2"),

@@ -124,6 +124,8 @@ def test_models_of_labels_show_every_class(runs, tmp_path, capsys):
         ([], "--runs=A,B and --output"),
         (["--runs=a,b", "--output=x.gif"], "shows one run"),
         (["--runs=a", "--output=x.png", "--steps=1"], "at least 2"),
+        (["--runs=a", "--output=x.png", "--span=nan"], "--span=nan: expected"),
+        (["--runs=a", "--output=x.png", "--span=-1"], "--span=-1: expected"),
         (["--runs=a", "--output=x.png"], "no run directory"),
     ],
 )
@@ -131,6 +133,19 @@ def test_bad_arguments_are_one_line(arguments, message, capsys):
     assert run(*arguments) == 2
     error = capsys.readouterr().err
     assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_runs_of_different_data_are_one_line(runs, tmp_path, capsys):
+    shutil.copytree(runs / "beta_vae", tmp_path / "other")
+    path = tmp_path / "other" / "config.json"
+    stored = json.loads(path.read_text())
+    stored["config"]["dataset"] = "mnist"
+    path.write_text(json.dumps(stored))
+    both = f"--runs={runs / 'pro_vlae'},{tmp_path / 'other'}"
+    assert run(both, f"--output={tmp_path / 'x.png'}") == 2
+    error = capsys.readouterr().err
+    assert "mnist" in error and "digits" in error
     assert len(error.splitlines()) == 1
 
 

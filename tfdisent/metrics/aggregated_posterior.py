@@ -13,6 +13,23 @@ from tfdisent.metrics import validate
 # Draws and mixture components of one block of log densities: 8 MB.
 _DRAWS_AT_ONCE = 256
 _COMPONENTS_AT_ONCE = 4096
+# Nats from the prior below which a code is dead: it says nothing of the image
+# (Duan et al., ICLR 2020).
+DEAD = 0.01
+
+
+def kl_by_code(means, stddevs):
+    """Mean KL of the posteriors of every code from N(0, 1), nats.
+
+    Args:
+        means, stddevs: `[N, D]`.
+
+    Returns:
+        Float64 `[D]`.
+    """
+    means, stddevs = np.float64(means), np.float64(stddevs)
+    nats = (means**2 + stddevs**2 - 1) / 2 - np.log(stddevs)
+    return nats.mean(axis=0)
 
 
 def draw(means, stddevs, samples, seed):

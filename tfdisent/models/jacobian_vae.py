@@ -28,7 +28,8 @@ class JacobianVAE(flat_vae.FlatVAE):
     student's weights in the step that starts a stage.
 
     Departures: a VAE instead of an autoencoder, means stand for codes where
-    teacher and student are matched; entries join `z_dim` at a time.
+    teacher and student are matched; entries join `z_dim` at a time; no decay of
+    weights, which Adam would wear away where entries wait.
 
     Args:
       image_shape: `(32, 32, C)` or `(64, 64, C)`.
@@ -38,7 +39,6 @@ class JacobianVAE(flat_vae.FlatVAE):
       code_weight: of the distance of codes.
       jacobian_weight: of the distance of image differences.
       covariance_weight: of the covariance of new and old entries.
-      decay: of weights, an L2 term of half this factor in the loss.
       network: `"conv"`, `"burgess"` or `"ladder"`.
       likelihood: `"bernoulli"` or `"gaussian"` (unit variance) pixels.
       learning_rate: of Adam.
@@ -57,7 +57,6 @@ class JacobianVAE(flat_vae.FlatVAE):
         code_weight=0.25,
         jacobian_weight=0.1,
         covariance_weight=1e-3,
-        decay=1e-6,
         network="conv",
         likelihood="bernoulli",
         learning_rate=3e-4,
@@ -67,6 +66,9 @@ class JacobianVAE(flat_vae.FlatVAE):
         **kwargs,
     ):
         latent_dim = z_dim * (students + 1)
+        # The names of what is tracked are made of them right away.
+        self.z_dim = z_dim
+        self.students = students
         super().__init__(
             image_shape,
             latent_dim,
@@ -75,7 +77,6 @@ class JacobianVAE(flat_vae.FlatVAE):
                 regularisers.JacobianSupervision(
                     code_weight, jacobian_weight, covariance_weight
                 ),
-                regularisers.WeightDecay(decay),
             ],
             network,
             likelihood=likelihood,
@@ -84,13 +85,10 @@ class JacobianVAE(flat_vae.FlatVAE):
             seed=seed,
             **kwargs,
         )
-        self.z_dim = z_dim
-        self.students = students
         self.beta = beta
         self.code_weight = code_weight
         self.jacobian_weight = jacobian_weight
         self.covariance_weight = covariance_weight
-        self.decay = decay
         self.schedule_steps = schedule_steps
         self.stages = stages.Stages(students + 1, schedule_steps)
         encoder, decoder = networks.FLAT[network]

@@ -269,19 +269,6 @@ def _difference(logits, codes):
     return first - second
 
 
-@keras.saving.register_keras_serializable("tfdisent")
-class WeightDecay(Regulariser):
-    """factor / 2 ||w||^2: Adam sees factor w in its gradient."""
-
-    def __init__(self, factor, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = factor
-
-    def penalty(self, vae, run):
-        norms = [tf.nn.l2_loss(v.value) for v in vae.variables_of("main")]
-        return Penalty(self.factor * tf.add_n(norms))
-
-
 def mean_kl(run):
     """KL(q(z|x) || p(z)) of every part, means over the batch; scalars."""
     return [tf.reduce_mean(tf.reduce_sum(kl, -1)) for kl in run.kl.values()]

@@ -8,6 +8,7 @@ from tfdisent import distributions
 from tfdisent import losses
 from tfdisent import noise
 from tfdisent.models import base
+from tfdisent.models.regularisers import total_kl
 from tfdisent.optimizers import Adam
 
 ESTIMATORS = {
@@ -176,12 +177,14 @@ class VAE(base.PartsModel):
         """
         run, logits = self.run(image, seed, spare, training)
         reconstruction = -tf.reduce_mean(self.log_probability(image, logits))
-        kl = {
-            name: tf.reduce_mean(tf.reduce_sum(by_entry, axis=-1))
-            for name, by_entry in run.kl.items()
+        scalars = {
+            "reconstruction": reconstruction,
+            "kl": total_kl(run),
         }
-        scalars = {"reconstruction": reconstruction, "kl": sum(kl.values())}
-        scalars |= {name: kl[part] for part, name in self.kl_names().items()}
+        for group, name in self.kl_names().items():
+            part, entries = self.groups[group]
+            by_entry = tf.gather(run.kl[part], entries, axis=-1)
+            scalars[name] = tf.reduce_mean(tf.reduce_sum(by_entry, axis=-1))
         scalars |= run.parts_of_kl._asdict()
         loss, rivals = reconstruction, {}
         for regulariser in self.regularisers:
@@ -241,8 +244,9 @@ class VAE(base.PartsModel):
         )
 
     def kl_names(self):
-        """{part: name of its KL}, where there are several parts."""
-        return {n: f"kl_{n}" for n in self.parts} if len(self.parts) > 1 else {}
+        """{group: name of its KL}, where there are several groups."""
+        names = {n: f"kl_{n.replace(' ', '_')}" for n in self.groups}
+        return names if len(names) > 1 else {}
 
 
 def alternate_rows(image):

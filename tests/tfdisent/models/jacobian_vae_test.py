@@ -7,7 +7,6 @@ import tensorflow as tf
 from tfdisent import losses
 from tfdisent import noise
 from tfdisent import testing
-from tfdisent.models import regularisers
 
 IMAGE = testing.random_images((32, 32, 1), 6)
 SEED = tf.constant([0, 5])
@@ -134,6 +133,10 @@ def test_the_first_stage_is_a_plain_vae(model):
         terms["loss"], terms["reconstruction"] + terms["kl"], rtol=1e-5
     )
     assert terms["code_distance"] == terms["jacobian_distance"] == 0
+    # Students that wait are dead in the log.
+    assert terms["kl_student_1"] == terms["kl_student_2"] == 0
+    np.testing.assert_allclose(terms["kl_teacher"], terms["kl"], rtol=1e-6)
+    assert terms["kl"] > 0
 
 
 def test_the_teacher_gets_no_gradient_and_the_student_does(model):
@@ -148,13 +151,17 @@ def test_the_teacher_gets_no_gradient_and_the_student_does(model):
     assert all(g is None for g in tape.gradient(value, teacher))
 
 
-def test_decay_adds_its_factor_times_the_weight_to_the_gradient(model):
-    decay = regularisers.WeightDecay(0.5)
-    with tf.GradientTape() as tape:
-        value = decay.penalty(model, None).value
-    main = model.variables_of("main")
-    for slope, variable in zip(tape.gradient(value, main), main, strict=True):
-        np.testing.assert_allclose(slope, 0.5 * variable, rtol=1e-6)
+def test_what_waits_stays_as_it_was_initialised(model):
+    """Or a stage's new entries would start where nothing has a slope."""
+    head = model.encoder.trainable_variables[-2]
+    first = model.decoder.trainable_variables[0]
+    waiting = np.r_[0:4, 6:10]
+    before = head.numpy()[..., waiting], first.numpy()[:4]
+    for _ in range(9):
+        model.train_step(IMAGE)
+    np.testing.assert_array_equal(head.numpy()[..., waiting], before[0])
+    np.testing.assert_array_equal(first.numpy()[:4], before[1])
+    assert np.any(before[0]) and np.any(before[1])
 
 
 def test_a_student_that_is_its_teacher_has_nothing_to_pay(model):
