@@ -34,6 +34,7 @@ class RunConfig:
       grey: folder images in one channel.
       hierarchy: which of its hierarchies a data set of several is arranged by.
       held_out: leaf that a model of a hierarchy is not trained on.
+      leaves: names of the leaves of a hierarchy; what the data say counts.
       log_every: steps between lines of progress and TensorBoard scalars.
       checkpoint_every: steps between checkpoints.
       image_every: steps between pictures; 0 draws them at the end only.
@@ -86,6 +87,7 @@ class RunConfig:
     grey: bool = False
     hierarchy: str = ""
     held_out: str = ""
+    leaves: tuple[str, ...] = ()
     log_every: int = 100
     checkpoint_every: int = 500
     image_every: int = 2_000

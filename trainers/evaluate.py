@@ -87,7 +87,9 @@ def evaluate(run, data_dir=None, dataset=None, names=None, quick=False):
     if "hierarchy" in model.needs:
         from trainers import hierarchy_scores
 
-        hierarchy_scores.check_tree(model, dataset)
+        hierarchy_scores.check_tree(
+            model, dataset, () if suffix else config.leaves
+        )
     if names and {"backbone", "episodes"} & model.needs:
         raise InputError(
             f"--metrics={','.join(names)}: {config.model} is scored on "

@@ -636,8 +636,14 @@ def evaluate(model, config, dataset, run, suffix=""):
     return {"hierarchy": scores}
 
 
-def check_tree(model, dataset):
+def check_tree(model, dataset, leaves=()):
     """Refuses a data set whose tree is not the one a model was trained on.
+
+    Args:
+      model: an HDN.
+      dataset: as arranged.
+      leaves: names of its leaves; empty where other data may name them
+        otherwise.
 
     Raises:
       InputError: one line.
@@ -649,6 +655,16 @@ def check_tree(model, dataset):
         raise InputError(
             f"The model was trained on a tree of {trained} children; data set "
             f"{dataset.name!r} has one of {given}."
+        )
+    renamed = [
+        f"{new!r}, was {old!r}"
+        for new, old in zip(dataset.class_names, leaves, strict=False)
+        if new != old
+    ]
+    if renamed:
+        raise InputError(
+            f"Categories of data set {dataset.name!r} are not those that the "
+            f"model was trained on: {renamed[0]}. Name them as they were."
         )
 
 

@@ -4,7 +4,9 @@
     python -m trainers.retrieve --run=runs/x --query=IMAGE --index=FOLDER
 
 The index is the run's training set, or any folder or .npz; its codes are kept
-in the run's `cache/`, so only the first question of a step takes long. Level l
+in the run's `cache/`, so only the first question of a step encodes it. Every
+question reads a training set again; of --index=FOLDER it opens no image but the
+answers. Images without a file are named by class and row of the set. Level l
 compares the codes of all levels down to it, each number by its spread in the
 index. The answer is exact (scikit-learn's brute force). A picture of it goes
 to the run's `images/`.
@@ -115,8 +117,10 @@ def retrieve(run, query, level=2, index=None, top=TOP, data_dir=None):
         config, _ = rundir.read_config(run)
         dataset = train.load_data(config, data_dir)
         split = dataset.splits["train"]
-        classes = [dataset.class_names[label] for label in split.labels]
-        names = split.paths or classes
+        names = split.paths or [
+            f"{dataset.class_names[label]} #{row}"
+            for row, label in enumerate(split.labels)
+        ]
         _, _, index = config.dataset.partition(":")
         path = pathlib.Path(index).expanduser()
         # What follows a colon may be a function, too.

@@ -131,6 +131,9 @@ def agreed(workdir, config):
     if (workdir / "config.json").exists():
         stored = configuration.to_dict(read_config(workdir)[0])
         ignored = set(configuration.FREE_FIELDS)
+        if not stored["leaves"]:
+            # Of an earlier version, which kept the shape of the tree alone.
+            ignored.add("leaves")
         if not asked["schedule_steps"]:
             ignored.add("schedule_steps")
             asked["schedule_steps"] = stored["schedule_steps"]

@@ -426,7 +426,7 @@ def counted(config, dataset, train):
     """The configuration with what only the data can say, where it is asked.
 
     How many images the training split has (`data_size`), unless set; how many
-    classes there are (`num_classes`); their hierarchy (`tree`).
+    classes there are (`num_classes`); their hierarchy (`tree`, `leaves`).
     """
     known = {}
     if getattr(config, "data_size", None) == 0:
@@ -435,12 +435,14 @@ def counted(config, dataset, train):
         known["num_classes"] = dataset.num_classes
     if hasattr(config, "tree"):
         known["tree"] = hierarchy.Tree(dataset.hierarchy).children
+        known["leaves"] = tuple(dataset.class_names)
     return dataclasses.replace(config, **known)
 
 
 def counted_as(config, before):
     """`counted` by what an earlier run of the same data found."""
     open_fields = [n for n in ("num_classes", "tree") if hasattr(config, n)]
+    open_fields.append("leaves")
     if getattr(config, "data_size", None) == 0:
         open_fields.append("data_size")
     return dataclasses.replace(

@@ -23,7 +23,19 @@ def test_baselines_are_trained_once_a_level(tmp_path, monkeypatch):
     config = types.SimpleNamespace(baseline_steps=2)
     halves = split.subset(np.arange(30)), split.subset(np.arange(30, 40))
     arguments = (model, config, split, halves, PATHS, tmp_path)
+    learned, trained = [], hashing_baselines.trained
+
+    def noted(method, model, split, nodes, *rest):
+        learned.append((method, nodes.tolist()))
+        return trained(method, model, split, nodes, *rest)
+
+    monkeypatch.setattr(hashing_baselines, "trained", noted)
     rows = hashing_baselines.rows(*arguments)
+    assert sorted(learned) == [
+        (method, PATHS[:, level].tolist())
+        for method in ("DSH", "HashNet", "SSDH")
+        for level in range(2)
+    ]
     assert list(rows) == ["DSH", "HashNet", "SSDH"]
     for levels in rows.values():
         for level, (stored, asked) in enumerate(levels):
@@ -49,16 +61,19 @@ def test_images_are_mirrored_where_the_models_are(monkeypatch):
         pass
 
     def seen(batch):
-        raise SeenError(batch["image"].numpy())
+        raise SeenError(batch["image"].numpy(), batch["label"].numpy())
 
     image = np.random.default_rng(0).random((64, 16, 16, 1), np.float32)
-    batch = {"image": tf.constant(image), "label": tf.zeros([64], tf.int32)}
+    leaves, nodes = np.arange(64) % 5, np.array([0, 0, 0, 1, 1])
+    batch = {"image": tf.constant(image), "label": tf.constant(leaves)}
     network = hashing.DSH((16, 16, 1), bits=2, filters=2)
     monkeypatch.setattr(network, "train_step", seen)
     for mirror, turned in ((True, 32), (False, 0)):
         with pytest.raises(SeenError) as caught:
-            hashing_baselines._step(network, np.zeros(1, int), mirror, batch)
-        (found,) = caught.value.args
+            hashing_baselines._step(network, nodes, mirror, batch)
+        found, labels = caught.value.args
+        # A network of a level learns its categories, not the leaves.
+        np.testing.assert_array_equal(labels, nodes[leaves])
         again = np.all(found == image[:, :, ::-1], axis=(1, 2, 3))
         same = np.all(found == image, axis=(1, 2, 3))
         assert np.all(again ^ same)

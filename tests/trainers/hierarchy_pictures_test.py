@@ -66,6 +66,32 @@ def test_pictures_of_a_hierarchy(clothes, tmp_path, monkeypatch):
     ]
 
 
+def test_frames_say_whether_the_category_is_right(clothes, monkeypatch):
+    model = testing.tiny_model("hdn")
+    tree = hierarchy.Tree(clothes.hierarchy)
+    split = clothes.splits["test"]
+    rows = []
+    monkeypatch.setattr(
+        visualization, "retrieved", lambda asked, found: rows.append(found)
+    )
+    hierarchy_pictures._retrieval(model, split, split, tree)
+    images = split.take(np.arange(len(split)))["image"]
+    (found,) = rows
+    assert list(found) == ["down to level2", "down to level3"]
+    queries = (0, 1, 2, 4)
+    for level, (answers, truth) in enumerate(found.values()):
+        assert truth.shape == answers.shape[:2] == (4, hierarchy_pictures.TOP)
+        for place, query in enumerate(queries):
+            given = zip(answers[place], truth[place], strict=True)
+            for answer, right in given:
+                same = np.all(images == answer, axis=(1, 2, 3))
+                leaf = split.labels[np.flatnonzero(same)[0]]
+                nodes = tree.paths[[query, leaf], level]
+                assert right == (nodes[0] == nodes[1])
+        # The nearest image of a query is itself.
+        assert truth[:, 0].all() and not truth.all()
+
+
 def test_pairs_are_of_different_leaves(clothes):
     model = testing.tiny_model("hdn")
     tree = hierarchy.Tree(clothes.hierarchy)

@@ -122,8 +122,14 @@ def test_accuracies_are_followed_during_training(tmp_path):
 def test_another_tree_is_refused():
     model = types.SimpleNamespace(tree=(2, 3, 2))
     named = {"a": {"x": 0, "y": 1, "z": 2}, "b": {"x": 3, "y": 4}}
-    dataset = types.SimpleNamespace(name="mine", hierarchy=named)
+    leaves = ("a/x", "a/y", "a/z", "b/x", "b/y")
+    dataset = types.SimpleNamespace(
+        name="mine", hierarchy=named, class_names=leaves
+    )
     scores.check_tree(model, dataset)
+    scores.check_tree(model, dataset, leaves)
+    with pytest.raises(InputError, match="not those .*: 'b/x', was 'b/v'"):
+        scores.check_tree(model, dataset, (*leaves[:3], "b/v", "b/y"))
     named["b"]["z"] = 5
     with pytest.raises(InputError, match="2,3,2 children; .* one of 2,3,3"):
         scores.check_tree(model, dataset)

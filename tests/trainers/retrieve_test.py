@@ -102,7 +102,7 @@ def test_the_training_set_is_the_index(run, tmp_path, monkeypatch, capsys):
     )
     retrieve.main(flags)
     *answers, last = capsys.readouterr().out.splitlines()[-4:]
-    assert answers[0].split() == ["1", "0.0000", "tops/vest"]
+    assert answers[0].split() == ["1", "0.0000", "tops/vest", "#5"]
     assert len(answers) == 3
     assert last == f"picture: {run / 'images' / 'retrieved-mine-level3.png'}"
     flags.top = 0
@@ -145,8 +145,10 @@ def test_a_users_own_data_set_is_an_index_too(
     monkeypatch.setattr(train, "load_data", lambda config, data_dir: dataset)
     answers, _ = retrieve.retrieve(tmp_path, folder / "3.png", level=2, top=4)
     assert sorted(name for _, name in answers) == [
-        *["tops/coat"] * 2,
-        *["tops/vest"] * 2,
+        "tops/coat #0",
+        "tops/coat #2",
+        "tops/vest #1",
+        "tops/vest #3",
     ]
 
 

@@ -300,7 +300,8 @@ def _plain(nested):
         plain = {n: inner for n, inner in plain.items() if inner is not None}
     if list(plain) == ["."]:
         return plain["."]
-    return plain or None
+    # Folders that hold nothing but empty ones are empty, too.
+    return plain if any(v is not None for v in plain.values()) else None
 
 
 def _listed(name, path, parts, **options):

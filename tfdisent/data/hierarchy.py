@@ -13,9 +13,12 @@ import numpy as np
 
 from tfdisent.data.base import Subset
 from tfdisent.errors import InputError
+from tfdisent.tree import levels_of
 
 # Categories that one message names.
 NAMED = 3
+# Fewer test images of an unseen leaf would tell little.
+FEWEST = 100
 
 
 class Tree:
@@ -61,11 +64,7 @@ class Tree:
         self.names = tuple(self.names)
         self.depth = 1 + len(counts)
         self.children = tuple(n for level in counts for n in level)
-        nodes, columns = np.arange(len(level), dtype=np.int32), []
-        for above in reversed(counts):
-            columns.append(nodes)
-            nodes = np.repeat(np.arange(len(above)), above)[nodes]
-        self.paths = np.stack(columns[::-1], axis=1).astype(np.int32)
+        _, self.paths = levels_of(self.children)
         first = np.zeros(len(level), np.int32)
         places = []
         for column in self.paths.T:
@@ -97,6 +96,16 @@ class Tree:
 def _check_level(level):
     """Refuses a level at which some nodes have children and some have not."""
     _check_images(level)
+    mixed = [
+        path or "the root"
+        for path, inner in level
+        if isinstance(inner, Mapping) and "." in inner
+    ]
+    if mixed:
+        raise InputError(
+            f"{_named(mixed)} {_have(mixed)} images beside subfolders; a "
+            "hierarchy needs all images at one depth. Move them into a folder."
+        )
     leaves = [path for path, inner in level if not isinstance(inner, Mapping)]
     if leaves:
         deeper = next(p for p, inner in level if isinstance(inner, Mapping))
@@ -163,13 +172,14 @@ def arrange(dataset, held_out=""):
     Returns:
       A `Dataset` with the images of the tree only, their labels the numbers of
       the leaves; its `hierarchy` names them. A split without any of these
-      images is left out. Where there are unseen leaves,
-      split `unseen` holds their images out of `test` (out of `train`, where
-      there is no test split), labelled in the order of `unseen`.
+      images is left out. Where there are unseen leaves, split `unseen` holds
+      their images out of `test`, labelled in the order of `unseen`; where that
+      has fewer than `FEWEST` of one, out of `train`: none is trained on.
 
     Raises:
       InputError: no hierarchy, none that `Tree` takes, a leaf without a
-        training image, or no such leaf to hold out.
+        training image, no such leaf to hold out, or an unseen one without a
+        parent in the tree.
     """
     if dataset.hierarchy is None:
         raise InputError(
@@ -193,6 +203,13 @@ def arrange(dataset, held_out=""):
         unseen += moved
         categories = _without(categories, {path for path, _ in moved})
     tree = Tree(categories)
+    parents = tree.names[-2] if tree.depth > 2 else ("",)
+    above = {path.rpartition("/")[0] for path, _ in unseen}
+    if strangers := sorted(above.difference(parents)):
+        raise InputError(
+            "Unseen leaves need a parent in the tree, one level above its "
+            f"leaves, and {_named(strangers)} is none."
+        )
     splits = {
         name: _labelled(split, tree.classes)
         for name, split in dataset.splits.items()
@@ -201,8 +218,7 @@ def arrange(dataset, held_out=""):
     # A small test split may hold nothing but what is outside the tree.
     splits = {name: split for name, split in splits.items() if len(split)}
     if unseen:
-        source = dataset.splits.get("test", dataset.splits["train"])
-        found = _labelled(source, [np.atleast_1d(n) for _, n in unseen])
+        found = _unseen(dataset, [np.atleast_1d(n) for _, n in unseen])
         if len(found):
             splits["unseen"] = found
     return dataclasses.replace(
@@ -260,6 +276,14 @@ def _labelled(split, classes):
     labels = place[split.labels]
     chosen = np.flatnonzero(labels >= 0)
     return Leaves(split, chosen, labels[chosen])
+
+
+def _unseen(dataset, classes):
+    """The images of leaves outside the tree, see `arrange`."""
+    train = dataset.splits["train"]
+    found = _labelled(dataset.splits.get("test", train), classes)
+    counts = np.bincount(found.labels, minlength=len(classes))
+    return found if counts.min() >= FEWEST else _labelled(train, classes)
 
 
 def _check_training(train, tree):

@@ -31,7 +31,6 @@ Departures:
 """
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfdisent import losses
@@ -39,6 +38,7 @@ from tfdisent import networks
 from tfdisent import noise
 from tfdisent.models import base
 from tfdisent.optimizers import Adam
+from tfdisent.tree import levels_of
 
 # Below this side images get the narrow networks and one critic (A.1.1).
 WIDE = 64
@@ -46,40 +46,6 @@ WIDE = 64
 LEAST = 16
 # What the draws of one step are for.
 _MIRROR, _CRITIC, _MAIN = range(3)
-
-
-def levels_of(tree):
-    """The levels of a tree that is written as numbers of children.
-
-    Args:
-      tree: for every node above the leaves, breadth first from the root, how
-        many children it has.
-
-    Returns:
-      `(parents, paths)`: for every level from the second on an int32 array
-      `[K_l]`, the parents of its nodes in the level above; and int32
-      `[leaves, L - 1]`, the nodes on the way to every leaf.
-
-    Raises:
-      ValueError: the numbers are no tree with all leaves at one depth.
-    """
-    rest, above, parents = list(tree), 1, []
-    while rest:
-        counts, rest = rest[:above], rest[above:]
-        if len(counts) < above or min(counts) < 1:
-            raise ValueError(
-                "tree must say of every node above the leaves, breadth first, "
-                f"how many children it has. Received: tree={tuple(tree)}"
-            )
-        parents.append(np.repeat(np.arange(above), counts).astype(np.int32))
-        above = sum(counts)
-    if not parents:
-        raise ValueError("tree must have a root at least. Received: tree=()")
-    nodes, columns = np.arange(above, dtype=np.int32), []
-    for level in reversed(parents):
-        columns.append(nodes)
-        nodes = level[nodes]
-    return tuple(parents), np.stack(columns[::-1], axis=1)
 
 
 @keras.saving.register_keras_serializable("tfdisent")
@@ -209,6 +175,11 @@ class HDN(base.PartsModel):
                     f"{name} must be one of {known}. Received: "
                     f"{getattr(self, name)!r}"
                 )
+        if min(self.filters, self.scales) < 0 or self.style_dim < 1:
+            raise ValueError(
+                "filters and scales must be at least 0, style_dim at least 1. "
+                f"Received: {self.filters}, {self.scales}, {self.style_dim}"
+            )
         smallest = -(-self.image_shape[0] // 2 ** max(0, self.scales - 1))
         if smallest < LEAST:
             raise ValueError(
@@ -401,7 +372,9 @@ class HDN(base.PartsModel):
         """What linear classifiers read off single codes; not in the paper.
 
         Every code, the others at zero, should tell its own level, and leave
-        all other levels as unsure as can be.
+        all other levels as unsure as can be. What reads other levels learns
+        to read them from codes that do not change for it, and the codes are
+        hidden from it as it is: it could say nothing of any codes, else.
         """
         certain, unsure = tf.constant(0.0), tf.constant(0.0)
         count = len(self.parents)
@@ -409,13 +382,19 @@ class HDN(base.PartsModel):
             alone = styles * tf.one_hot(known, count)[:, None]
             flat = tf.reshape(alone, [-1, count * self.style_dim])
             for level, classifier in enumerate(self.style_classifiers):
-                given = (classifier(flat), nodes[:, level], self.parents[level])
+                truth = nodes[:, level], self.parents[level]
                 if level == known:
                     certain += tf.reduce_mean(
-                        losses.local_cross_entropy(*given)
+                        losses.local_cross_entropy(classifier(flat), *truth)
                     )
-                else:
-                    unsure -= tf.reduce_mean(losses.local_entropy(*given))
+                    continue
+                read = classifier(tf.stop_gradient(flat))
+                unsure += tf.reduce_mean(
+                    losses.local_cross_entropy(read, *truth)
+                )
+                kernel, bias = map(tf.stop_gradient, classifier.weights)
+                read = tf.matmul(flat, kernel) + bias
+                unsure -= tf.reduce_mean(losses.local_entropy(read, *truth))
         return self.w_disent_cls * certain + self.w_disent_ent * unsure
 
     def _descend(self, gradients, optimizer):

@@ -6,12 +6,12 @@
 
 The learning rate halves at the thirds of a run. One that is to be the first
 part of a longer one says so: `--steps=30000 --set schedule_steps=300000`. Table
-2's hashing networks, three for each level, are trained on fashion_mnist and by
-the presets `paper`; elsewhere `--set baseline_steps=2000` asks for them: at
-64x64 they take as long as the model itself. One of their steps of 64 images
-costs two thirds of one of the model's of 16; 7,500 show them as many images as
-30,000 of the model's, and six networks take as long as these. The runs that
-there are: docs/results.md.
+2's hashing networks, three for each level, are trained on fashion_mnist, on
+celeb_a and by the presets `paper`; elsewhere `--set baseline_steps=2000` asks
+for them: at 64x64 they take as long as the model itself. One of their steps of
+64 images costs two thirds of one of the model's of 16; 7,500 show them as many
+images as 30,000 of the model's, and six networks take as long as these. The
+runs that there are: docs/results.md.
 """
 
 _DEFAULT = {"steps": 30_000}

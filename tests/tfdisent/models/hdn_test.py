@@ -9,7 +9,6 @@ from tfdisent import losses
 from tfdisent import networks
 from tfdisent import testing
 from tfdisent.models.hdn import HDN
-from tfdisent.models.hdn import levels_of
 
 CELEB_A = (2, 2, 2, 3, 3, 3, 3)
 RATE = 0.01
@@ -28,20 +27,6 @@ def shallow(monkeypatch):
 def batch_of(model, count=6, seed=0):
     batch = testing.random_batch(model, count, seed)
     return {name: tf.constant(value) for name, value in batch.items()}
-
-
-def test_levels_of_a_tree():
-    parents, paths = levels_of(CELEB_A)
-    assert [p.tolist() for p in parents] == [
-        [0, 0],
-        [0, 0, 1, 1],
-        [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3],
-    ]
-    assert paths.shape == (12, 3)
-    assert paths[7].tolist() == [1, 2, 7]
-    for wrong in ((), (2, 3), (2, 3, 0)):
-        with pytest.raises(ValueError, match="tree"):
-            levels_of(wrong)
 
 
 @pytest.mark.parametrize(
@@ -345,8 +330,43 @@ def test_feature_losses_in_closed_form():
     certain = model._feature_losses(styles, nodes)
     np.testing.assert_allclose(certain, np.log(2) + np.log(3), rtol=1e-6)
     model.w_disent_cls, model.w_disent_ent = 0.0, 1.0
+    # What reads other levels is as wrong as they are unsure.
     unsure = model._feature_losses(styles, nodes)
-    np.testing.assert_allclose(unsure, -np.log(2) - np.log(3), rtol=1e-6)
+    np.testing.assert_allclose(unsure, 0, atol=1e-6)
+
+
+def test_codes_not_classifiers_make_other_levels_unsure():
+    model = tiny(w_disent_ent=1.0)
+    rng = np.random.default_rng(0)
+    styles = tf.constant(rng.normal(size=(4, 2, 3)), tf.float32)
+    nodes = tf.constant(model.paths[:4])
+    second, third = model.style_classifiers
+
+    def gradients():
+        kernels = [second.kernel.value, third.kernel.value]
+        with tf.GradientTape() as tape:
+            tape.watch([styles, *kernels])
+            loss = model._feature_losses(styles, nodes)
+        return tape.gradient(loss, [styles, *kernels])
+
+    of_styles, *of_kernels = gradients()
+    both = 0
+    for level, (reader, found) in enumerate(
+        zip((second, third), of_kernels, strict=True)
+    ):
+        truth = nodes[:, level], model.parents[level]
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch([styles, reader.kernel.value])
+            alone = styles * tf.one_hot(1 - level, 2)[:, None]
+            read = reader(tf.reshape(alone, [4, 6]))
+            wrong = tf.reduce_mean(losses.local_cross_entropy(read, *truth))
+            sure = -tf.reduce_mean(losses.local_entropy(read, *truth))
+        # Readers learn to tell; codes, and they alone, to hide.
+        expected = tape.gradient(wrong, reader.kernel.value)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        both += tape.gradient(sure, styles)
+    np.testing.assert_allclose(of_styles, both, atol=1e-6)
+    assert np.all(np.any(of_styles != 0, axis=(0, 2)))
 
 
 @pytest.mark.parametrize(
