@@ -25,8 +25,9 @@ class Leaky(base.PartsModel):
     parts = {"seen": (1,), "told": (CLASSES,), "label": (CLASSES,)}
     units = {"seen": ("seen",), "class": ("told", "label")}
 
-    def __init__(self):
+    def __init__(self, log_scale=-9.0):
         super().__init__((4, 4, 1))
+        self.log_scale = log_scale
         self.built = True
 
     def posterior(self, image, label):
@@ -34,7 +35,9 @@ class Leaky(base.PartsModel):
         told = tf.one_hot(label, CLASSES)
         return {
             "seen": distributions.diagonal_normal(4 * seen, seen * 0 - 9),
-            "told": distributions.diagonal_normal(told, told * 0 - 9),
+            "told": distributions.diagonal_normal(
+                told, told * 0 + self.log_scale
+            ),
         }
 
     def encode(self, image, label):
@@ -90,6 +93,22 @@ def test_a_leak_of_the_label_is_told_from_what_the_image_says():
     assert found["chance"] == 0.25
     assert 0.25 <= found["commonest"] < 0.32
     assert found["images"] == [4000, 800]
+
+
+def test_an_average_over_labels_has_the_noise_of_one_draw():
+    model = Leaky(log_scale=0.0)
+    images = ArraySplit(np.zeros((2000, 4, 4, 1), np.float32))
+    labels = [np.full(2000, label) for label in range(CLASSES)]
+    drawn = label_scores._codes(
+        label_scores._drawing(model), model, images, labels, 3
+    )
+    # What labels add is their mean; 5 standard deviations of the estimate.
+    np.testing.assert_allclose(
+        np.std(drawn["told"], axis=0), 1, atol=5 / np.sqrt(4000)
+    )
+    np.testing.assert_allclose(
+        np.mean(drawn["told"], axis=0), 1 / CLASSES, atol=5 / np.sqrt(2000)
+    )
 
 
 def test_transfer_says_what_stays_and_what_changes():

@@ -127,6 +127,11 @@ class CodeGAN(base.PartsModel):
         size = sum(code.size for code in codes.values())
         side = self.image_shape[0]
         filters = self.filters or networks.GAN_FILTERS[side]
+        if side % 2 ** len(filters):
+            raise ValueError(
+                f"{len(filters)} filters halve an image so many times, and "
+                f"{side} pixels cannot be. Received: filters={filters}"
+            )
         hidden = self.hidden or networks.GAN_HIDDEN[side]
         layout = (filters, hidden, norm)
         self.generator = networks.gan_generator(

@@ -94,6 +94,13 @@ def test_sizes_of_the_papers_networks(side, down, dense):
 # ---- training ----------------------------------------------------------------
 
 
+def test_an_image_that_cannot_be_halved_so_often_is_refused():
+    with pytest.raises(ValueError, match="3 filters .* 28 pixels cannot be"):
+        testing.tiny_model(
+            "infogan", image_shape=(28, 28, 1), filters=(4, 4, 4)
+        )
+
+
 @pytest.fixture(params=["infogan", "cascade_infogan"])
 def model(request):
     model = testing.tiny_model(request.param, norm=None)
