@@ -71,8 +71,12 @@ DRAWN = (
 HIGHER_IS_BETTER = {
     *DRAWN,
     "dci_informativeness",
+    "mig_without_shape",
+    "mig_sup_without_shape",
     "mig_aggregate",
     "mig_sup_aggregate",
+    "mig_aggregate_without_shape",
+    "mig_sup_aggregate_without_shape",
     "factors_found",
     "udr",
     "elbo",

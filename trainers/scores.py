@@ -144,14 +144,32 @@ def _on_table(metric):
     return compute
 
 
+def _conventions(codes):
+    """{suffix of the score: columns of the factors that it counts}."""
+    columns = {"": slice(None)}
+    if codes.factor_names == DSPRITES:
+        columns["_without_shape"] = slice(1, None)
+    return columns
+
+
 def _mig(codes):
     factors, means, _, _ = codes.pairs()
     information = metrics.information_matrix(factors, means)
     shares = information / metrics.factor_entropies(factors)
     return {
-        "mig": metrics.mig(factors, means),
-        "factors_found": np.sum(shares.max(axis=0) > FOUND),
-    }, {"information": shares}
+        f"mig{suffix}": metrics.mig(factors[:, chosen], means)
+        for suffix, chosen in _conventions(codes).items()
+    } | {"factors_found": np.sum(shares.max(axis=0) > FOUND)}, {
+        "information": shares
+    }
+
+
+def _mig_sup(codes):
+    factors, means, _, _ = codes.pairs()
+    return {
+        f"mig_sup{suffix}": metrics.mig_sup(factors[:, chosen], means)
+        for suffix, chosen in _conventions(codes).items()
+    }, {}
 
 
 def _total_correlation(codes):
@@ -185,11 +203,8 @@ def _aggregate(codes):
     )
     shares = information / metrics.factor_entropies(codes.factors)
     active = np.var(codes.means, axis=0) > 1e-2
-    columns = {"": slice(None)}
-    if codes.factor_names == DSPRITES:
-        columns["_without_shape"] = slice(1, None)
     values = {}
-    for suffix, chosen in columns.items():
+    for suffix, chosen in _conventions(codes).items():
         of_factors = largest_gap(shares[:, chosen], axis=0)
         of_codes = largest_gap(shares[:, chosen], axis=1)[active]
         values[f"mig_aggregate{suffix}"] = np.mean(of_factors)
@@ -225,7 +240,7 @@ SCORES = {
         f"{FOUND:g}; {{train}} rows",
     ),
     "mig_sup": Score(
-        _on_rows(metrics.mig_sup),
+        _mig_sup,
         "as mig; codes of variance above 0.01; {train} rows",
     ),
     "modularity": Score(

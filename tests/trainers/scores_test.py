@@ -131,11 +131,18 @@ def test_dsprites_shape_is_left_out_beside():
     means[:, 1] += 2 * means[:, 0]
     means[:, 0] = 0
     codes = dataclasses.replace(codes, means=means)
-    found, _ = scores.score_rows({"model": codes}, ("mig_aggregate",))
+    found, _ = scores.score_rows(
+        {"model": codes}, ("mig", "mig_sup", "mig_aggregate")
+    )
     row = found["rows"]["model"]
-    assert row["mig_aggregate_without_shape"] == pytest.approx(1, abs=0.02)
-    assert row["mig_sup_aggregate_without_shape"] == pytest.approx(1, abs=0.02)
+    for name in ("mig_aggregate", "mig_sup_aggregate"):
+        assert row[f"{name}_without_shape"] == pytest.approx(1, abs=0.02)
     assert row["mig_sup_aggregate"] < 0.9
+    factors, rows, _, _ = codes.pairs()
+    for metric in (metrics.mig, metrics.mig_sup):
+        value = row[f"{metric.__name__}_without_shape"]
+        assert value == metric(factors[:, 1:], rows) > 0.9
+    assert row["mig_sup"] < 0.9
 
 
 def test_what_cannot_be_computed_is_absent_with_its_reason():
