@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands there."""
+"""The README's Python runs, and what pages link to is there."""
 
 import pathlib
 import re
@@ -28,8 +28,29 @@ def test_the_ten_lines_run(tmp_path, monkeypatch):
     )
 
 
-def test_paths_it_links_to_exist():
-    text = README.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        if not (README.parent / target).exists():
-            pytest.fail(f"README links to {target}, which is not there.")
+PAGES = sorted([README, *(README.parent / "docs").glob("*.md")])
+
+
+def anchors(page):
+    """What GitHub calls the headings of a page."""
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    kept = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page):
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", text)
+    for target, anchor in links:
+        linked = page.parent / target if target else page
+        assert linked.exists(), f"{page.name} links to {target}."
+        if anchor:
+            assert anchor in anchors(linked), f"{page.name}: no #{anchor}."
+
+
+def test_every_picture_is_shown():
+    shown = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for picture in (README.parent / "docs" / "images").iterdir():
+        assert picture.name in shown, f"No page shows {picture.name}."
