@@ -2,6 +2,8 @@
 
 import ast
 import pathlib
+import shutil
+import subprocess
 
 import pytest
 
@@ -100,3 +102,16 @@ def test_only_one_module_imports_probability():
 
 def test_no_utils():
     assert not [p for p in FILES if "utils" in p.stem]
+
+
+def test_no_kept_file_is_large():
+    if not shutil.which("git"):
+        pytest.skip("git is not installed")
+    answer = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False
+    )
+    if answer.returncode:
+        pytest.skip("not a checkout that git will read")
+    kept = [ROOT / name for name in answer.stdout.decode().split("\0") if name]
+    large = [p.name for p in kept if p.is_file() and p.stat().st_size > 2**20]
+    assert large == []
