@@ -219,6 +219,16 @@ def main():
                 f"--models={','.join(unknown)}: not among {', '.join(names)}"
             )
         names = chosen
+    networks = {
+        network
+        for name in names
+        for network in CONFIGS[name].choices.get("network", ())
+    }
+    if arguments.network and arguments.network not in networks:
+        parser.error(
+            f"--network={arguments.network}: these models have "
+            f"{', '.join(sorted(networks)) or 'no choice'}"
+        )
     take = part_times if arguments.parts else measure
     for name in names:
         for precision in arguments.precision.split(","):

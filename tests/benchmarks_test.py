@@ -36,6 +36,15 @@ def test_a_model_it_does_not_know_is_one_line(
     assert "not among" in capsys.readouterr().err
 
 
+def test_a_network_that_no_model_has_is_one_line(training, monkeypatch, capsys):
+    flags = ["--models=beta_vae,vlae", "--network=nope"]
+    monkeypatch.setattr(sys, "argv", ["training.py", *flags])
+    with pytest.raises(SystemExit) as end:
+        training.main()
+    assert end.value.code == 2
+    assert "these models have burgess, conv, ladder" in capsys.readouterr().err
+
+
 def test_a_network_is_given_to_models_that_have_it(training):
     assert training.case("beta_vae", "burgess")[0].network == "burgess"
     assert training.case("vlae", "burgess")[0].network == "ladder"

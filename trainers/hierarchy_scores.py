@@ -572,10 +572,10 @@ def evaluate(model, config, dataset, run, suffix=""):
     if test is None:
         return {"hierarchy": {"tree": list(tree.names)}}
     splits = {**dataset.splits, "train": fit, "test": test}
-    # Where settings are chosen, the test images stay out of it; those of
-    # unseen leaves are test images, too.
-    if config.evaluation_split == "validation":
-        splits.pop("unseen", None)
+    # Where settings are chosen, the test images stay out of it.
+    source = unseen_source(dataset)
+    if config.evaluation_split == "validation" and source == "test":
+        del splits["unseen"]
     dataset = dataclasses.replace(dataset, splits=splits)
     judge = judge_of(model, config, dataset)
     most = config.eval_images
@@ -616,6 +616,7 @@ def evaluate(model, config, dataset, run, suffix=""):
     scores["protocol"] = {
         "levels": [list(names) for names in tree.names],
         "held_out": config.held_out,
+        "unseen": source and f"{source} images, trained on by nobody",
         "generated": "all non-empty subsets of levels, one partner an image",
         "retrieval_database": len(stored),
         "retrieval_queries": len(asked),
@@ -634,6 +635,15 @@ def evaluate(model, config, dataset, run, suffix=""):
         "seed": SEED,
     }
     return {"hierarchy": scores}
+
+
+def unseen_source(dataset):
+    """The split that an arranged set's unseen leaves are out of, or None."""
+    splits = dataset.splits
+    if "unseen" not in splits:
+        return None
+    trained = splits["unseen"].split is splits["train"].split
+    return "train" if trained else "test"
 
 
 def check_tree(model, dataset, leaves=()):

@@ -6,10 +6,10 @@
 The index is the run's training set, or any folder or .npz; its codes are kept
 in the run's `cache/`, so only the first question of a step encodes it. Every
 question reads a training set again; of --index=FOLDER it opens no image but the
-answers. Images without a file are named by class and row of the set. Level l
-compares the codes of all levels down to it, each number by its spread in the
-index. The answer is exact (scikit-learn's brute force). A picture of it goes
-to the run's `images/`.
+answers. Images without a file are named by class and row of the training set,
+in which images outside the tree count, too. Level l compares the codes of all
+levels down to it, each number by its spread in the index. The answer is exact
+(scikit-learn's brute force). A picture of it goes to the run's `images/`.
 """
 
 import hashlib
@@ -119,7 +119,7 @@ def retrieve(run, query, level=2, index=None, top=TOP, data_dir=None):
         split = dataset.splits["train"]
         names = split.paths or [
             f"{dataset.class_names[label]} #{row}"
-            for row, label in enumerate(split.labels)
+            for row, label in zip(split.indices, split.labels, strict=True)
         ]
         _, _, index = config.dataset.partition(":")
         path = pathlib.Path(index).expanduser()

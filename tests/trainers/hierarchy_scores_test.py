@@ -139,31 +139,47 @@ def test_test_images_stay_out_where_settings_are_chosen(monkeypatch):
     class SeenError(Exception):
         pass
 
+    def blank(labels):
+        return ArraySplit(np.zeros((len(labels), 2, 2, 1), np.uint8), labels)
+
     def seen(model, config, dataset):
         raise SeenError(dataset.splits)
 
     monkeypatch.setattr(scores, "judge_of", seen)
     model = types.SimpleNamespace(needs={"hierarchy"}, parents=PARENTS)
-    labels = np.tile(np.arange(5), 20)
-    splits = {"train": images_of(labels), "test": images_of(labels[:5])}
-    splits["unseen"] = images_of(labels[:3])
-    dataset = Dataset(
-        "x",
-        splits,
-        num_classes=5,
-        hierarchy={"a": {"1": 0, "2": 1, "3": 2}, "b": {"1": 3, "2": 4}},
-    )
-    sizes = {}
-    for name in ("test", "validation"):
-        config = types.SimpleNamespace(evaluation_split=name)
-        with pytest.raises(SeenError) as caught:
-            scores.evaluate(model, config, dataset, "nowhere")
-        (found,) = caught.value.args
-        sizes[name] = {kind: len(split) for kind, split in found.items()}
-    assert sizes == {
-        "test": {"train": 100, "test": 5, "unseen": 3},
-        "validation": {"train": 90, "test": 10},
-    }
+    # Class 5 is the unseen one; with any of them in training, those are more.
+    for classes, unseen in ((5, "test"), (6, "train")):
+        dataset = Dataset(
+            "x",
+            {
+                "train": blank(np.tile(np.arange(classes), 20)),
+                "test": blank(np.arange(6)),
+            },
+            num_classes=6,
+            hierarchy={"a": {"1": 0, "2": 1, "3": 2}, "b": {"1": 3, "2": 4}},
+            unseen={"a": {"4": 5}},
+        )
+        dataset = hierarchy.arrange(dataset)
+        assert scores.unseen_source(dataset) == unseen
+        sizes = {}
+        for name in ("test", "validation"):
+            config = types.SimpleNamespace(evaluation_split=name)
+            with pytest.raises(SeenError) as caught:
+                scores.evaluate(model, config, dataset, "nowhere")
+            (found,) = caught.value.args
+            sizes[name] = {kind: len(split) for kind, split in found.items()}
+        tested = {"train": 100, "test": 5}
+        chosen = {"train": 90, "test": 10}
+        assert (
+            sizes
+            == {
+                "test": {"test": tested | {"unseen": 1}, "validation": chosen},
+                "train": {
+                    "test": tested | {"unseen": 20},
+                    "validation": chosen | {"unseen": 20},
+                },
+            }[unseen]
+        )
 
 
 def test_a_leaf_classifiers_levels():

@@ -93,7 +93,8 @@ def clothes(split):
 def test_the_training_set_is_the_index(run, tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (8, 16, 16, 1), np.uint8)
-    dataset = clothes(ArraySplit(images, np.arange(8) % 2))
+    split = ArraySplit(images, np.arange(8) % 2)
+    dataset = clothes(split.subset(np.arange(8)))
     monkeypatch.setattr(train, "load_data", lambda config, data_dir: dataset)
     query = tmp_path / "mine.png"
     Image.fromarray(images[5, :, :, 0]).save(query)
@@ -140,15 +141,17 @@ def test_a_users_own_data_set_is_an_index_too(
     )
     config = dataclasses.replace(config, dataset="package.module:function")
     save_run(tmp_path, config, (16, 16, 1))
-    images = np.zeros((4, 16, 16, 1), np.uint8)
-    dataset = clothes(ArraySplit(images, np.arange(4) % 2))
+    images = np.zeros((6, 16, 16, 1), np.uint8)
+    # The first two are outside the tree.
+    split = ArraySplit(images, np.arange(6) % 2).subset(np.arange(2, 6))
+    dataset = clothes(split)
     monkeypatch.setattr(train, "load_data", lambda config, data_dir: dataset)
     answers, _ = retrieve.retrieve(tmp_path, folder / "3.png", level=2, top=4)
     assert sorted(name for _, name in answers) == [
-        "tops/coat #0",
         "tops/coat #2",
-        "tops/vest #1",
+        "tops/coat #4",
         "tops/vest #3",
+        "tops/vest #5",
     ]
 
 

@@ -174,7 +174,8 @@ def arrange(dataset, held_out=""):
       the leaves; its `hierarchy` names them. A split without any of these
       images is left out. Where there are unseen leaves, split `unseen` holds
       their images out of `test`, labelled in the order of `unseen`; where that
-      has fewer than `FEWEST` of one, out of `train`: none is trained on.
+      has fewer than `FEWEST` of one and `train` has more, out of `train`: none
+      is trained on.
 
     Raises:
       InputError: no hierarchy, none that `Tree` takes, a leaf without a
@@ -208,7 +209,8 @@ def arrange(dataset, held_out=""):
     if strangers := sorted(above.difference(parents)):
         raise InputError(
             "Unseen leaves need a parent in the tree, one level above its "
-            f"leaves, and {_named(strangers)} is none."
+            f"leaves, and {_named([p or 'the root' for p in strangers])} is "
+            "none."
         )
     splits = {
         name: _labelled(split, tree.classes)
@@ -280,10 +282,14 @@ def _labelled(split, classes):
 
 def _unseen(dataset, classes):
     """The images of leaves outside the tree, see `arrange`."""
-    train = dataset.splits["train"]
-    found = _labelled(dataset.splits.get("test", train), classes)
-    counts = np.bincount(found.labels, minlength=len(classes))
-    return found if counts.min() >= FEWEST else _labelled(train, classes)
+    sources = [
+        dataset.splits[n] for n in ("test", "train") if n in dataset.splits
+    ]
+    found = [_labelled(source, classes) for source in sources]
+    fewest = [
+        np.bincount(s.labels, minlength=len(classes)).min() for s in found
+    ]
+    return found[0] if fewest[0] >= FEWEST else found[np.argmax(fewest)]
 
 
 def _check_training(train, tree):

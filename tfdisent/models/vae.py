@@ -240,7 +240,10 @@ class VAE(base.PartsModel):
             distributions.log_densities(z, means, stddevs),
             noise.own_rows(weights),
             tf.add_n([q.log_prob(codes[n]) for n, q in posterior.items()]),
-            distributions.standard_normal(z.shape[-1]).log_prob(z),
+            # TFP does not know the shape of draws of a single entry.
+            distributions.standard_normal(
+                sum(self.parts[n][-1] for n in codes)
+            ).log_prob(z),
         )
 
     def kl_names(self):

@@ -185,7 +185,8 @@ def test_an_image_beside_folders_is_no_leaf(tmp_path):
 
 @pytest.mark.parametrize("unseen", [{"shirt": 6}, {"hats": {"cap": 6}}])
 def test_an_unseen_leaf_needs_a_parent(unseen):
-    with pytest.raises(InputError, match="need a parent in the tree"):
+    parent = "'the root'" if "shirt" in unseen else "'hats'"
+    with pytest.raises(InputError, match=f"a parent in .* {parent} is none"):
         arrange(labelled(unseen=unseen))
 
 
@@ -197,8 +198,8 @@ def test_few_test_images_of_an_unseen_leaf_are_no_sample():
     def repeated(times):
         return ArraySplit(np.repeat(images, times, 0), np.repeat(labels, times))
 
-    for times, expected in ((33, 150), (34, 102)):
-        splits = {"train": repeated(50), "test": repeated(times)}
+    for kept, times, expected in ((50, 33, 150), (50, 34, 102), (1, 2, 6)):
+        splits = {"train": repeated(kept), "test": repeated(times)}
         arranged = arrange(dataclasses.replace(dataset, splits=splits))
         assert len(arranged.splits["unseen"]) == expected
 

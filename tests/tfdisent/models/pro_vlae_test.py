@@ -188,6 +188,14 @@ def test_all_stages_run_in_one_trace(model):
     assert len(traces) == step.experimental_get_tracing_count() == 1
 
 
+def test_levels_of_a_single_code_train():
+    model = make(z_dim=1)
+    model.compile()
+    any_batch = tf.TensorSpec([None, *IMAGE.shape[1:]])
+    step = tf.function(model.train_step, [any_batch], jit_compile=False)
+    assert np.isfinite(step(IMAGE)["total_correlation"])
+
+
 def test_learned_levels_carry_information_and_waiting_ones_none():
     # Two kinds of images: the deepest level can tell them apart at once.
     model = testing.tiny_model(
