@@ -111,8 +111,9 @@ def gather(values):
     if context is None or context.num_replicas_in_sync == 1:
         return values
     rows = context.all_gather(values, axis=0)
-    # The way back needs a dense gradient, which `reshape` makes of any.
-    return tf.reshape(rows, tf.shape(rows))
+    # The way back needs a dense gradient, which `reshape` makes of any; and
+    # collectives of a plain MirroredStrategy forget the shape.
+    return tf.reshape(rows, [-1, *values.shape[1:]])
 
 
 def rowwise_normal(seed, size):
