@@ -334,6 +334,7 @@ def dense_stack(
     Returns:
       A `Stack`.
     """
+    initializer = keras.initializers.get(kernel_initializer)
     blocks = []
     for index, size in enumerate(sizes):
         if dropout:
@@ -342,7 +343,8 @@ def dense_stack(
         blocks.append(
             keras.layers.Dense(
                 size,
-                kernel_initializer=kernel_initializer,
+                # One instance gives all kernels of a shape the same numbers.
+                kernel_initializer=initializer.clone(),
                 dtype=output_dtype if last else None,
             )
         )

@@ -58,7 +58,8 @@ class RunConfig:
       eval_images: held-out images that scores of a hierarchy use at most;
         half as many again are generated, half of them are queries, and six
         times as many training images are searched.
-      critic_steps: training steps of the fresh critic that scores factors.
+      critic_steps: training steps of the fresh critic that scores factors; 0
+        does without.
       baseline_steps: training steps of every hashing network that retrieval
         by a hierarchy stands beside; 0 leaves them out.
       judge_steps: training steps of the independent classifier that judges
@@ -124,7 +125,7 @@ class AutoencoderConfig(RunConfig):
 @dataclasses.dataclass(frozen=True)
 class ALIConfig(RunConfig):
     batch_size: int = 100
-    latent_dim: int = 256
+    latent_dim: int | None = None
     learning_rate: float = 1e-4
     critic_learning_rate: float = 1e-4
     recon_weight: float = 0.01
@@ -401,7 +402,9 @@ FREE_FIELDS = (
     "traversal_steps",
     "traversal_span",
     "baseline_steps",
+    "eval_episodes",
     "eval_images",
+    "critic_steps",
     "score_every",
     "information_images",
     "judge_steps",
@@ -409,16 +412,14 @@ FREE_FIELDS = (
 # The smallest values of fields that count something. A negative period would
 # never come to an end.
 LEAST = {
-    2: ("traversal_steps", "information_images"),
+    2: ("traversal_steps", "information_images", "ways", "eval_episodes"),
     1: (
         "steps",
         "batch_size",
         "log_every",
         "checkpoint_every",
-        "ways",
         "shots",
         "queries",
-        "eval_episodes",
         "eval_images",
         "classifier_steps",
         "capacity_steps",
@@ -454,6 +455,25 @@ LEAST = {
         "noise_dim",
         "fade_steps",
         "scales",
+        # Weights of terms, and noise.
+        "alpha",
+        "beta",
+        "gamma",
+        "recon_weight",
+        "code_weight",
+        "jacobian_weight",
+        "covariance_weight",
+        "structure_weight",
+        "info_weight",
+        "w_disent_cls",
+        "w_disent_ent",
+        "w_tv",
+        "weight_decay",
+        "code_decay",
+        "code_noise",
+        "input_noise",
+        "critic_noise",
+        "noise_steps",
     ),
 }
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -604,6 +624,10 @@ def checked(config):
                 )
     if config.seed >= 2**31:
         raise InputError(f"seed must be below 2**31. Received {config.seed}.")
+    if ours and not 0 <= getattr(config, "dropout", 0.0) < 1:
+        raise InputError(
+            f"dropout must lie in [0, 1). Received {config.dropout}."
+        )
     ends = config.backbone_range
     if len(ends) != 2 or not ends[0] < ends[1]:
         raise InputError(

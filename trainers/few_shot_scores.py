@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from tfdisent import models
 from tfdisent.data import base
 from tfdisent.data import pipeline
 from tfdisent.data.episodes import EpisodeSampler
@@ -52,7 +53,10 @@ def correct_answers(classify, items, labels, ways, shots, episodes):
       bool `[episodes]`; the same episodes for every classifier and item.
     """
     sampler = EpisodeSampler(labels, ways, shots, seed=EPISODE_SEED)
-    step = tf.function(classify, jit_compile=False, reduce_retracing=True)
+    # A partial function, as in `train.encode_split`.
+    step = tf.function(
+        functools.partial(classify), jit_compile=False, reduce_retracing=True
+    )
     correct = []
     for number in range(-(-episodes // EPISODES_A_BATCH)):
         drawn = sampler.sample(number, EPISODES_A_BATCH)
@@ -64,13 +68,14 @@ def correct_answers(classify, items, labels, ways, shots, episodes):
     return np.concatenate(correct)[:episodes, 0]
 
 
-def possible_settings(labels):
-    """The entries of `SETTINGS` that this many classes and images allow."""
+def missing(labels):
+    """`{setting: why not}` of those that the classes or images do not allow."""
     counts = np.unique(labels, return_counts=True)[1]
     return {
-        name: (ways, shots)
+        name: f"needs {ways} classes of {shots + 1} images; there are "
+        f"{len(counts)}, the smallest of {counts.min()}"
         for name, (ways, shots) in SETTINGS.items()
-        if len(counts) >= ways and counts.min() > shots
+        if len(counts) < ways or counts.min() <= shots
     }
 
 
@@ -86,8 +91,10 @@ def accuracies(rows, labels, episodes):
       {setting: {row: {"mean", "low", "high", "mean_1000", and, but for the
       first, "difference" with its interval}}}, accuracies in [0, 1].
     """
-    scores = {}
-    for setting, (ways, shots) in possible_settings(labels).items():
+    scores, left_out = {}, missing(labels)
+    for setting, (ways, shots) in SETTINGS.items():
+        if setting in left_out:
+            continue
         answers = {
             name: correct_answers(
                 classify, items, labels, ways, shots, episodes
@@ -219,12 +226,15 @@ def baseline_rows(codes, pixels, untrained_codes, mean, scale):
 def untrained_codes(run, split, image_shape):
     """Codes of the backbone's network before training, or None.
 
-    A SavedModel from elsewhere cannot be had untrained.
+    A SavedModel from elsewhere cannot be had untrained, nor is a model that
+    stands on another trained one.
     """
     directory = pathlib.Path(run) / "backbone"
     if not (directory / "config.json").exists():
         return None
     config, shape = rundir.read_config(directory)
+    if "backbone" in models.get(config.model).needs:
+        return None
     fresh = rundir.build_model(config, shape)
 
     def encode(image):
@@ -266,15 +276,17 @@ def evaluate_factors(model, config, dataset, run, suffix=""):
         model.code_mean.numpy(),
         model.code_scale.numpy(),
     )
-    return {
+    scores = {
         "few_shot": accuracies(rows, split.labels, config.eval_episodes),
         "protocol": episode_protocol(config, fit, split),
         "linear_probe": probe_scores(factors, split.labels),
-        "mutual_information": held_out_bound(
-            factors["identity"], factors["style"], config.critic_steps
-        ),
         "plug_in": plug_in_errors(model, codes, split, shape),
     }
+    if config.critic_steps:
+        scores["mutual_information"] = held_out_bound(
+            factors["identity"], factors["style"], config.critic_steps
+        )
+    return scores
 
 
 def evaluate_episodes(model, config, dataset):
@@ -315,6 +327,7 @@ def episode_protocol(config, fit, split):
         "queries": "one an episode",
         "episode_seed": EPISODE_SEED,
         "interval": "95%, normal approximation over episodes",
+        "absent": missing(split.labels),
     }
 
 
@@ -344,6 +357,8 @@ def table(scores):
                 low, high = row["difference"]["low"], row["difference"]["high"]
                 line += f"   lead over it {100 * low:+.2f} .. {100 * high:+.2f}"
             lines.append(line)
+    for setting, why in scores.get("protocol", {}).get("absent", {}).items():
+        lines.append(f"absent: {setting} ({why})")
     probe = scores.get("linear_probe")
     if probe:
         lines.append(

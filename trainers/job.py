@@ -214,12 +214,14 @@ def backbone_configuration(config):
       InputError: no such model, or one that needs more than images.
     """
     model_class = models.get(config.backbone_model)
-    if model_class.needs or model_class.takes_label:
+    usable = not model_class.needs and not model_class.takes_label
+    if not usable or not model_class.reconstructs:
         raise InputError(
             f"backbone_model={config.backbone_model}: FDEN needs a model of "
-            "images alone, which encodes them to plain numbers and decodes."
+            "images alone, which encodes them to plain numbers and restores "
+            "them from these."
         )
-    chosen = configuration.build(
+    return configuration.build(
         config.backbone_model,
         config.dataset,
         config.backbone_preset or "default",
@@ -227,9 +229,7 @@ def backbone_configuration(config):
         steps=config.backbone_steps or None,
         image_size=config.image_size,
         grey=config.grey,
-        evaluation_split=config.evaluation_split,
     )
-    return chosen
 
 
 def _finished(backbone):

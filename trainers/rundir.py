@@ -445,6 +445,11 @@ def load_backbone(path, value_range=(0.0, 1.0)):
             f"an image alone; this model has "
             f"{'a label' if backbone.takes_label else ', '.join(unusable)}."
         )
+    if not backbone.reconstructs:
+        raise InputError(
+            f"Backbone {str(path)!r}: its codes do not restore an image, which "
+            "FDEN needs."
+        )
     return backbone
 
 

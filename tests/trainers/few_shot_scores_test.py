@@ -1,5 +1,8 @@
 """Few-shot accuracies, linear probes, and their table."""
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from tfdisent import testing
 from tfdisent.models import few_shot
 from trainers import config as configuration
 from trainers import few_shot_scores
+from trainers import rundir
 
 
 def clustered(classes=6, images=20, spread=0.01, seed=0):
@@ -28,6 +32,10 @@ def test_clear_classes_are_always_right_and_noise_is_at_chance():
     scores = few_shot_scores.accuracies(rows, labels, episodes=1000)
     # Six classes of twenty: no 20-way row, and none is invented.
     assert set(scores) == {"5-way 1-shot", "5-way 5-shot"}
+    assert few_shot_scores.missing(labels) == {
+        "20-way 1-shot": "needs 20 classes of 2 images; there are 6, the "
+        "smallest of 20"
+    }
     first = scores["5-way 1-shot"]
     assert first["clear"]["mean"] == 1.0
     assert 0.15 < first["noise"]["mean"] < 0.25
@@ -78,11 +86,15 @@ def test_the_table_shows_intervals_and_differences():
         "fden": (few_shot.prototypes, codes),
         "nearest": (few_shot.nearest_neighbour, codes[::-1].copy()),
     }
-    scores = {"few_shot": few_shot_scores.accuracies(rows, labels, 200)}
+    scores = {
+        "few_shot": few_shot_scores.accuracies(rows, labels, 200),
+        "protocol": {"absent": few_shot_scores.missing(labels)},
+    }
     text = "\n".join(few_shot_scores.table(scores))
     assert "5-way 1-shot accuracy, unseen classes, 95% interval" in text
     assert "100.00 +- 0.00 %" in text
     assert "lead over it" in text
+    assert "absent: 20-way 1-shot (needs 20 classes" in text
 
 
 def test_codes_of_another_data_set_are_kept_apart(tmp_path, monkeypatch):
@@ -95,7 +107,31 @@ def test_codes_of_another_data_set_are_kept_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(few_shot_scores, "untrained_codes", nothing)
     model = testing.tiny_model("fden")
     given = configuration.build("fden", "digits"), data.load("digits"), tmp_path
-    few_shot_scores.evaluate_factors(model, *given)
+    scores = few_shot_scores.evaluate_factors(model, *given)
+    assert "mutual_information" in scores
     few_shot_scores.evaluate_factors(model, *given, suffix="-other")
     names = {path.name for path in (tmp_path / "cache").iterdir()}
     assert names == {"test.npy", "test-other.npy"}
+    # No critic, no bound: 0 nats would be a claim.
+    config = dataclasses.replace(given[0], critic_steps=0)
+    scores = few_shot_scores.evaluate_factors(model, config, *given[1:])
+    assert "mutual_information" not in scores
+
+
+def test_untrained_codes_of_what_can_be_had_untrained(tmp_path, save_run):
+    dataset = data.load("digits")
+    split = dataset.few_shot["test"].subset(range(3))
+    base = configuration.build(
+        "autoencoder", "digits", settings=["filters=4,4,4", "latent_dim=5"]
+    )
+    save_run(tmp_path / "run/backbone", base)
+    codes = few_shot_scores.untrained_codes(
+        tmp_path / "run", split, (32, 32, 1)
+    )
+    assert codes.shape == (3, 5)
+    shutil.move(tmp_path / "run/backbone", tmp_path / "below/backbone/backbone")
+    backbone = rundir.load_backbone(tmp_path / "below/backbone/backbone")
+    plugged = configuration.build("fden", "digits")
+    save_run(tmp_path / "below/backbone", plugged, backbone=backbone)
+    given = tmp_path / "below", split, (32, 32, 1)
+    assert few_shot_scores.untrained_codes(*given) is None

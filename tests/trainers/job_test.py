@@ -186,7 +186,7 @@ def test_a_backbone_of_other_images_is_not_kept(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["fden", "class_vae", "hdn"])
+@pytest.mark.parametrize("name", ["fden", "class_vae", "hdn", "infogan"])
 def test_models_that_cannot_be_a_backbone_do_not_train(tmp_path, name):
     config = dataclasses.replace(quick_fden(), backbone_model=name)
     with pytest.raises(InputError, match=f"backbone_model={name}: FDEN needs"):
@@ -197,6 +197,15 @@ def test_models_that_cannot_be_a_backbone_do_not_train(tmp_path, name):
 def plugged(config, workdir, dataset, named):
     strategy = tf.distribute.get_strategy()
     return job.plug_backbone(config, workdir, dataset, strategy, named)
+
+
+def test_codes_that_restore_no_image_are_no_backbone(tmp_path, save_run):
+    config = configuration.build(
+        "infogan", "mnist", settings=["filters=4,4", "hidden=8"]
+    )
+    save_run(tmp_path / "gan", config, (28, 28, 1))
+    with pytest.raises(InputError, match="do not restore an image"):
+        rundir.load_backbone(tmp_path / "gan")
 
 
 def test_a_run_keeps_its_backbone(tmp_path, capsys):

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import types
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfdisent import InputError
+from tfdisent import testing
 from trainers import strategy as strategies
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -115,6 +117,51 @@ def test_choices():
     assert strategies.choose("mirrored") is strategies.choose("mirrored")
     with pytest.raises(InputError, match="auto, single, mirrored"):
         strategies.choose("tpu")
+
+
+@pytest.mark.parametrize("name", ["fden", "factor_vae", "class_vae"])
+def test_a_runs_replicas_train_what_looks_across_the_batch(name):
+    """Collectives forget the shapes that the other tests' strategy keeps."""
+
+    def train(strategy):
+        with strategy.scope():
+            keras.utils.set_random_seed(1)
+            norm = {"norm": None} if name == "fden" else {}
+            model = testing.tiny_model(name, **norm)
+            rate = 1e-2 if name == "fden" else 1e-5
+            model.compile(
+                {
+                    key: keras.optimizers.SGD(rate)
+                    for key in model.default_optimizers()
+                }
+            )
+        batch = testing.random_batch(model)
+        replicas = strategy.num_replicas_in_sync
+
+        def share(context):
+            return {
+                key: tf.split(value, replicas)[context.replica_id_in_sync_group]
+                for key, value in batch.items()
+            }
+
+        @tf.function(jit_compile=False)
+        def step(shares):
+            strategy.run(model.train_step, args=(shares,))
+
+        before = [v.numpy() for v in model.trainable_variables]
+        for _ in range(3):
+            shares = strategy.experimental_distribute_values_from_function(
+                share
+            )
+            step(shares)
+        return before, [v.numpy() for v in model.trainable_variables]
+
+    before, one = train(tf.distribute.get_strategy())
+    _, two = train(strategies.choose("mirrored"))
+    moved = max(np.abs(a - b).max() for a, b in zip(before, one, strict=True))
+    off = max(np.abs(a - b).max() for a, b in zip(one, two, strict=True))
+    assert moved > 1e-5
+    assert off < min(1e-5, 0.1 * moved)
 
 
 @pytest.mark.parametrize("name", ["auto", "mirrored"])

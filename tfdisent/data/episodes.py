@@ -15,20 +15,23 @@ def sample_distinct(rng, sizes, count):
 
     Args:
       rng: `numpy.random.Generator`.
-      sizes: int array `[...]`, each at least `count`.
+      sizes: int array `[...]`.
       count: int.
 
     Returns:
-      int64 `[..., count]`.
+      int64 `[..., count]`; below a smaller size all integers, and -1 after
+      them.
     """
     sizes = np.asarray(sizes, np.int64)
     chosen = np.full((*sizes.shape, count), -1, np.int64)
     for i in range(count):
         last = sizes - count + i
-        drawn = rng.integers(0, last + 1)
+        drawn = rng.integers(0, np.maximum(last, 0) + 1)
         taken = (chosen == drawn[..., None]).any(axis=-1)
-        chosen[..., i] = np.where(taken, last, drawn)
-    return rng.permuted(chosen, axis=-1)
+        chosen[..., i] = np.where(taken | (last < 0), last, drawn)
+    chosen = np.maximum(rng.permuted(chosen, axis=-1), -1)
+    missing_last = np.argsort(chosen < 0, axis=-1, kind="stable")
+    return np.take_along_axis(chosen, missing_last, axis=-1)
 
 
 class EpisodeSampler:
@@ -104,16 +107,16 @@ class EpisodeSampler:
         classes = sample_distinct(rng, sizes, self.ways)
         target = rng.integers(0, self.ways, (episodes, self.queries))
         # All queries may fall into one class, which may be too small.
-        per_class = min(self.queries, int(self.counts.min()) - self.shots)
-        items = sample_distinct(
-            rng, self.counts[classes], self.shots + per_class
-        )
+        most = min(self.queries, int(self.counts.max()) - self.shots)
+        sizes = self.counts[classes]
+        items = sample_distinct(rng, sizes, self.shots + most)
         items = self.order[self.starts[classes][..., None] + items]
         rows = np.arange(episodes)[:, None]
         if self.copies > 1:
             drawn = rng.integers(0, self.copies, items.shape)
             items = items + len(self.order) * drawn
-        place = self.shots + _rank(target) % per_class
+        left = np.take_along_axis(sizes, target, axis=1) - self.shots
+        place = self.shots + _rank(target) % np.minimum(left, most)
         return {
             "support": items[..., : self.shots],
             "query": items[rows, target, place],

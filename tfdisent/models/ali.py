@@ -4,7 +4,7 @@ Dumoulin et al., Adversarially Learned Inference, ICLR 2017, the models of its
 appendix A for 32x32 ("SVHN") and 64x64 ("CelebA") images; its paper plugs FDEN
 into it.
 
-Departures, all of them options:
+Departures, of which the first two are options:
 
 - A reconstruction term (`recon_weight`, squared error summed over an image).
   FDEN's paper adds one for its 64x64 sets; without it plain ALI reconstructs
@@ -32,6 +32,8 @@ from tfdisent.optimizers import Adam
 # The mean image is kept this far from 0 and 1 before its log-odds are taken.
 MEAN_MARGIN = 1e-2
 LOG_SCALE_BOUND = 2.0
+# By image side: FDEN's paper, appendix B.
+LATENT_DIM = {32: 256, 64: 512}
 # Of the images that `critic_noise` is for: 32x32 in grey.
 VALUES = 1_024
 
@@ -45,7 +47,8 @@ class ALI(base.PartsModel):
 
     Args:
       image_shape: `(32, 32, C)` or `(64, 64, C)`.
-      latent_dim: size of the code; 256; FDEN's paper has 512 for 64x64.
+      latent_dim: size of the code; None takes FDEN's, 256 for 32x32 and 512
+        for 64x64.
       learning_rate: of encoder and generator.
       critic_learning_rate: of the critic.
       recon_weight: of the summed squared reconstruction error; 0 is the
@@ -70,7 +73,7 @@ class ALI(base.PartsModel):
     def __init__(
         self,
         image_shape=(32, 32, 1),
-        latent_dim=256,
+        latent_dim=None,
         learning_rate=1e-4,
         critic_learning_rate=1e-4,
         recon_weight=0.01,
@@ -81,6 +84,7 @@ class ALI(base.PartsModel):
         **kwargs,
     ):
         super().__init__(image_shape, seed, **kwargs)
+        latent_dim = latent_dim or LATENT_DIM[self.image_shape[0]]
         self.latent_dim = latent_dim
         self.learning_rate = learning_rate
         self.critic_learning_rate = critic_learning_rate

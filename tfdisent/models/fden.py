@@ -259,10 +259,6 @@ class FDEN(base.PartsModel):
 
     # ---- few-shot ---------------------------------------------------------
 
-    def embed(self, z):
-        """What episodes are classified by: the identity of codes `[B, Dim]`."""
-        return self.disentangle(z)[0]
-
     def classify(self, support, query, training=False, seed=None):
         """Scores of the classes of episodes.
 

@@ -9,7 +9,7 @@ for codes that are frozen already:
   Learning, NeurIPS 2017, eq. (1) and (2).
 - `nearest_neighbour` and `prototypes`, on any codes.
 
-They answer `embed` and `classify` as FDEN does, so one evaluation serves all.
+They answer `classify` as FDEN does, so one evaluation serves all.
 """
 
 import keras
@@ -169,6 +169,10 @@ class PrototypicalNetwork(EpisodeNetwork):
         **kwargs,
     ):
         super().__init__(image_shape, filters, learning_rate, seed, **kwargs)
+        if halve_every < 1:
+            raise ValueError(
+                f"halve_every must be at least 1. Received: {halve_every}"
+            )
         self.halve_every = halve_every
 
     def classify(self, support, query):

@@ -26,7 +26,8 @@ ALI_PRESETS = {
         "critic_noise": 1.0,
         "noise_steps": 15_000,
     },
-    # ALI's own appendix A: 100 epochs of batch 100, nothing added.
+    # ALI's own appendix A: 100 epochs of batch 100 (of Omniglot), no terms
+    # added.
     "paper": {
         "steps": 96_000,
         "batch_size": 100,

@@ -29,6 +29,15 @@ def test_sample_distinct_takes_unequal_sizes():
     assert sorted(drawn[0, 0]) == [0, 1, 2]
 
 
+def test_sample_distinct_takes_all_where_there_are_fewer():
+    drawn = sample_distinct(np.random.default_rng(1), np.tile([2, 5], 600), 4)
+    few, many = drawn[::2], drawn[1::2]
+    assert (few[:, 2:] == -1).all()
+    assert (np.sort(few[:, :2]) == [0, 1]).all()
+    assert 200 < few[:, 0].sum() < 400  # In random order.
+    assert (many >= 0).all() and (many < 5).all()
+
+
 def test_episode_is_a_function_of_seed_and_number():
     first, again = (
         EpisodeSampler(LABELS, seed=3),
@@ -66,6 +75,16 @@ def test_a_class_that_is_short_repeats_queries_but_no_support():
     drawn = EpisodeSampler(np.repeat([0, 1], 3), 2, 2, 10).sample(0, 50)
     for support, query in zip(drawn["support"], drawn["query"], strict=True):
         assert not set(support.ravel()) & set(query)
+
+
+def test_one_small_class_does_not_limit_the_others_queries():
+    labels = np.repeat([0, 1], [2, 30])
+    drawn = EpisodeSampler(labels, 2, 1, 12).sample(0, 200)
+    for support, query in zip(drawn["support"], drawn["query"], strict=True):
+        assert not set(support.ravel()) & set(query)
+        large = query[labels[query] == 1]
+        assert len(set(large)) == len(large)
+        assert len(set(query) - set(large)) <= 1
 
 
 def test_classes_items_and_targets_are_uniform():

@@ -25,6 +25,12 @@ def sides(stack, kind, shape):
     return found
 
 
+def test_the_code_is_as_large_as_fdens_paper_has_it(narrow_ali):
+    assert ALI((32, 32, 1)).parts == {"z": (256,)}
+    assert ALI((64, 64, 3)).parts == {"z": (512,)}
+    assert ALI((64, 64, 3)).get_config()["latent_dim"] == 512
+
+
 @pytest.mark.parametrize("side", [32, 64])
 def test_spatial_sizes(side, narrow_ali):
     model = ALI((side, side, 3), latent_dim=4)

@@ -104,6 +104,8 @@ def test_optimizers_are_the_papers():
     for step, rate in ((0, 1e-3), (9, 1e-3), (10, 5e-4), (25, 2.5e-4)):
         optimizer.iterations.assign(step)
         np.testing.assert_allclose(float(optimizer.learning_rate), rate)
+    with pytest.raises(ValueError, match="halve_every must be at least 1"):
+        few_shot.PrototypicalNetwork(filters=4, halve_every=0)
 
 
 @pytest.mark.parametrize(
