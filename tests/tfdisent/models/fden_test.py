@@ -241,7 +241,9 @@ def test_objective_by_hand():
     model.adapt(3 + 2 * testing.random_images((8,), 50))
     terms = model.evaluate_batch(batch)
     support, query = (
-        np.reshape(model.disentangle(batch[n].reshape(-1, 8))[0], batch[n].shape)
+        np.reshape(
+            model.disentangle(batch[n].reshape(-1, 8))[0], batch[n].shape
+        )
         for n in ("support", "query")
     )
     logits = model.classify(support, query)
