@@ -1523,20 +1523,26 @@ def scatter(groups, across, up, title="", side=420):
     """
     canvas, axes = _axes(across, up, title, side)
     colours, marks = colormaps["tab10"], "osD^vP*X<>"
+    every = [x for points in groups.values() for x, _, _ in points]
+    middle = (min(every) + max(every)) / 2
     for number, (group, points) in enumerate(groups.items()):
         x, y, words = zip(*points, strict=True)
         style = {"color": colours(number % 10), "marker": marks[number % 10]}
         axes.plot(x, y, label=group, linewidth=0.8, markersize=6, **style)
         for place, word in zip(zip(x, y, strict=True), words, strict=True):
+            # Words stay inside, and never take room from the points.
+            left = place[0] > middle
             axes.annotate(
                 word,
                 place,
-                xytext=(5, 5),
+                xytext=(-5 if left else 5, 5),
+                horizontalalignment="right" if left else "left",
                 textcoords="offset points",
                 fontsize=7,
                 color="0.3",
-            )
+            ).set_in_layout(False)
     axes.margins(0.12)
+    axes.locator_params(axis="x", nbins=5)
     axes.legend(fontsize=7, frameon=False)
     return _drawn(canvas)
 

@@ -11,6 +11,7 @@ number, `error-and-scores.png` and `mig-and-mig-sup.png` (that paper's figures
 2 and 3).
 """
 
+import dataclasses
 import json
 import pathlib
 import statistics
@@ -21,11 +22,14 @@ import numpy as np
 from tfdisent.errors import InputError
 from trainers import command
 from trainers.config import FREE_FIELDS
+from trainers.config import RunConfig
 from trainers.scores import absences
 
 # Not part of a setting: what a run may change without being another one, but
 # for how long it trained.
 FREE = {"seed", "schedule_steps", *FREE_FIELDS} - {"steps"}
+# What every run has, whatever its model.
+COMMON = {field.name for field in dataclasses.fields(RunConfig)}
 # Shown unless others are asked for; whatever the runs have is in the JSON.
 SHOWN = (
     "reconstruction",
@@ -225,26 +229,25 @@ def structure_quantities(scores):
 def settings_of(runs):
     """Runs by setting, named by their model and by what differs.
 
+    A model's own arguments are compared among its runs only: another one may
+    mean something else by the same name.
+
     Args:
       runs: a list of `Run`.
 
     Returns:
       {name: list of `Run`}, in the order of the runs.
     """
-    keys = {k: None for run in runs for k in run.config if k not in FREE}
-    differing = [
-        key
-        for key in keys
-        if key != "model"
-        and len({json.dumps(r.config[key]) for r in runs if key in r.config})
-        > 1
-    ]
     settings = {}
     for run in runs:
-        words = [run.config["model"]]
-        words += [
-            f"{k}={_short(run.config[k])}" for k in differing if k in run.config
-        ]
+        model = run.config["model"]
+        alike = [r for r in runs if r.config["model"] == model]
+        words = [model]
+        for key, value in run.config.items():
+            others = runs if key in COMMON else alike
+            differs = any(r.config.get(key, value) != value for r in others)
+            if differs and key != "model" and key not in FREE:
+                words.append(f"{key}={_short(value)}")
         settings.setdefault(" ".join(words), []).append(run)
     return settings
 
@@ -498,14 +501,20 @@ def points(settings, across, up):
     groups = {}
     for setting in settings:
         found = setting["quantities"]
+        model = setting["model"]
+        # What its settings share tells no two points of a model apart.
+        shared = set.intersection(
+            *(set(s["words"].split()) for s in settings if s["model"] == model)
+        )
         if across not in found or up not in found:
             continue
         x, y = (np.array(found[q]["values"]) for q in (across, up))
         if len(x) != len(y) or not np.isfinite([x, y]).all():
             continue
         best = np.argsort(-y, kind="stable")[:BEST]
-        point = float(x[best].mean()), float(y[best].mean()), setting["words"]
-        groups.setdefault(setting["model"], []).append(point)
+        words = [w for w in setting["words"].split() if w not in shared]
+        point = float(x[best].mean()), float(y[best].mean()), " ".join(words)
+        groups.setdefault(model, []).append(point)
     return groups
 
 

@@ -947,6 +947,22 @@ def test_scatter_has_a_colour_a_group():
     assert high < low
 
 
+def test_words_of_a_scatter_take_no_room_and_stay_inside():
+    def drawn(word):
+        points = {"only": [(0.0, 0.0, ""), (1.0, 1.0, word)]}
+        return visualization.scatter(points, "error", "score", side=300)
+
+    bare, short, long = (drawn(word) for word in ("", "ab", "ab" * 9))
+    blue = [np.argwhere((p == (31, 119, 180)).all(-1)) for p in (bare, long)]
+    # Where the points are; what a word covers is covered.
+    assert len(blue[1]) > 0.8 * len(blue[0])
+    assert {*map(tuple, blue[1])} <= {*map(tuple, blue[0])}
+    # Of a point to the right it is written to the left.
+    ink = [np.argwhere((p != bare).any(axis=-1))[:, 1] for p in (short, long)]
+    assert ink[1].max() <= ink[0].max() + 1
+    assert ink[1].min() < ink[0].min() - 40
+
+
 def test_curves_rise_from_left_to_right():
     lines = {"up": [(0, 0.0), (10, 1.0)], "level": [(0, 0.5), (10, 0.5)]}
     picture = visualization.curves(lines, "step", "score", side=300)

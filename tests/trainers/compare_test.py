@@ -285,6 +285,36 @@ def test_different_models_and_data_are_different_settings(tmp_path):
     assert set(found["controls"]) == {"PCA on sprites", "PCA on shapes"}
 
 
+def test_arguments_are_compared_within_a_model_and_points_say_the_rest(
+    tmp_path,
+):
+    runs = [
+        make_run(tmp_path / str(number), 0, 0.1, **fields)
+        for number, fields in enumerate(
+            (
+                {"batch_size": 64, "gamma": 1000.0},
+                {"batch_size": 64, "gamma": 1000.0, "beta": 4.0},
+                {"batch_size": 64, "gamma": 0.5, "model": "pro_vlae"},
+                {"batch_size": 32, "model": "vlae"},
+            )
+        )
+    ]
+    settings = compare.compare(runs)["settings"]
+    assert list(settings) == [
+        "beta_vae beta=1 batch_size=64",
+        "beta_vae beta=4 batch_size=64",
+        "pro_vlae batch_size=64",
+        "vlae batch_size=32",
+    ]
+    points = compare.points(settings.values(), "squared_error", "mig")
+    words = {model: [p[2] for p in found] for model, found in points.items()}
+    assert words == {
+        "beta_vae": ["beta=1", "beta=4"],
+        "pro_vlae": [""],
+        "vlae": [""],
+    }
+
+
 def test_what_is_absent_is_no_quantity(tmp_path):
     path = make_run(tmp_path, 0, 0.1)
     scores = json.loads((path / "metrics.json").read_text())
