@@ -1530,7 +1530,7 @@ def scatter(groups, across, up, title="", side=420):
         style = {"color": colours(number % 10), "marker": marks[number % 10]}
         axes.plot(x, y, label=group, linewidth=0.8, markersize=6, **style)
         for place, word in zip(zip(x, y, strict=True), words, strict=True):
-            # Words stay inside, and never take room from the points.
+            # Towards the middle, and never at the cost of the points' room.
             left = place[0] > middle
             axes.annotate(
                 word,

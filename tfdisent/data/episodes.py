@@ -19,8 +19,7 @@ def sample_distinct(rng, sizes, count):
       count: int.
 
     Returns:
-      int64 `[..., count]`; below a smaller size all integers, and -1 after
-      them.
+      int64 `[..., count]`; of a smaller size all its integers, then -1.
     """
     sizes = np.asarray(sizes, np.int64)
     chosen = np.full((*sizes.shape, count), -1, np.int64)
