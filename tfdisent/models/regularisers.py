@@ -125,7 +125,8 @@ class StagedKL(Regulariser):
         self.gamma = gamma
 
     def penalty(self, vae, run):
-        weights = tf.where(vae.waiting(), self.gamma, self.beta)
+        # Whole numbers are weights, too.
+        weights = tf.where(vae.waiting(), float(self.gamma), float(self.beta))
         return Penalty(tf.reduce_sum(weights * tf.stack(mean_kl(run))))
 
 

@@ -83,8 +83,15 @@ def test_a_stage_starts_where_the_last_one_ended(model, before, start):
     rng = np.random.default_rng(1)
     codes = {p: rng.normal(size=(4, 2)).astype(np.float32) for p in model.parts}
     last = at(model, before).decode(**codes).numpy()
+    level = 3 - start // 10
+    deeper = [f"z{n}" for n in range(level + 1, 4)]
+    known = {n: model.posterior(IMAGE)[n].mean().numpy() for n in deeper}
     np.testing.assert_array_equal(at(model, start).decode(**codes), last)
-    new = f"z{3 - start // 10}"
+    # The trunk is never faded: what deeper levels read stays as it was.
+    for name, mean in known.items():
+        assert np.any(mean != mean[:1])
+        np.testing.assert_array_equal(model.posterior(IMAGE)[name].mean(), mean)
+    new = f"z{level}"
     # Nor does its posterior depend on the image.
     q = model.posterior(IMAGE)[new]
     for values in (q.mean().numpy(), q.stddev().numpy()):
@@ -115,6 +122,13 @@ def test_loss_of_a_stage_by_hand(model, step, weights):
     assert min(kl) > 0
     np.testing.assert_allclose(
         terms["loss"], terms["reconstruction"] + np.dot(weights, kl), rtol=1e-5
+    )
+
+
+def test_weights_may_be_whole_numbers():
+    terms, _ = at(shaken(make(beta=4, gamma=0)), 5).objective(IMAGE, SEED)
+    np.testing.assert_allclose(
+        terms["loss"], terms["reconstruction"] + 4 * terms["kl_z3"], rtol=1e-5
     )
 
 
