@@ -14,6 +14,8 @@ import json
 import statistics
 import time
 
+# Before TensorFlow, as every command has it: it chooses the CPU's kernels.
+import tfdisent  # noqa: F401 isort: skip
 import psutil
 import tensorflow as tf
 

@@ -19,6 +19,8 @@ import json
 import statistics
 import time
 
+# Before TensorFlow, as every command has it: it chooses the CPU's kernels.
+import tfdisent  # noqa: F401 isort: skip
 import keras
 import numpy as np
 import tensorflow as tf

@@ -7,6 +7,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Numbers and times of the suite are a CPU's, on every machine.
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
+# Before TensorFlow, as every command has it: it chooses the CPU's kernels.
+import tfdisent  # noqa: E402, F401 isort: skip
 import keras  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402

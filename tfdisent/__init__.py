@@ -7,8 +7,16 @@ TensorFlow.
 """
 
 import importlib
+import os
+import platform
 
 from tfdisent.errors import InputError
+
+if platform.machine() in ("x86_64", "AMD64"):
+    # TensorFlow asks once, when it is imported, and leaves oneDNN off on CPUs
+    # without AVX-512 VNNI. There, too, a convolution's gradient takes a
+    # fraction of the time with it (docs/results.md, speed).
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 __version__ = "0.1.0"
 

@@ -54,6 +54,8 @@ def run(
     """
     strategies.prepare_devices()
     strategy = strategies.choose(strategy)
+    if slower := strategies.slower_here(config.precision):
+        print(slower, flush=True)
     workdir = pathlib.Path(workdir)
     needs = models.get(config.model).needs
     if backbone is not None and "backbone" not in needs:

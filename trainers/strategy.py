@@ -1,6 +1,7 @@
 """Where a run trains: one device, several, or several machines."""
 
 import functools
+import pathlib
 
 import tensorflow as tf
 
@@ -44,6 +45,25 @@ def choose(name):
 # several runs in a row, those of the second would meet the first one's.
 _multiworker = functools.cache(tf.distribute.MultiWorkerMirroredStrategy)
 _mirrored = functools.cache(tf.distribute.MirroredStrategy)
+
+
+def slower_here(precision, processor="/proc/cpuinfo"):
+    """A line that says so where a precision only costs time, else "".
+
+    Args:
+      precision: a Keras dtype policy.
+      processor: what Linux tells of it; where it tells nothing, neither does
+        this.
+    """
+    if precision != "mixed_bfloat16" or tf.config.list_physical_devices("GPU"):
+        return ""
+    processor = pathlib.Path(processor)
+    if not processor.is_file() or "bf16" in processor.read_text():
+        return ""
+    return (
+        "This processor has no bfloat16 instructions: --precision=float32 is "
+        "several times as fast here."
+    )
 
 
 def is_chief(strategy):

@@ -193,5 +193,25 @@ def test_the_memory_of_every_gpu_grows(monkeypatch):
     assert grown == [("GPU:0", True), ("GPU", True)]
 
 
+@pytest.mark.parametrize(
+    ("flags", "precision", "slower"),
+    [
+        ("avx2 fma", "mixed_bfloat16", True),
+        ("avx2 avx512_bf16", "mixed_bfloat16", False),
+        ("avx2 fma", "float32", False),
+        (None, "mixed_bfloat16", False),
+    ],
+)
+def test_a_precision_that_only_costs_time_is_named(
+    flags, precision, slower, tmp_path
+):
+    processor = tmp_path / "cpuinfo"
+    if flags:
+        processor.write_text(f"flags : {flags}\n")
+    said = strategies.slower_here(precision, processor)
+    assert ("--precision=float32" in said) == slower
+    assert bool(said) == slower
+
+
 def test_one_process_is_its_own_chief():
     assert strategies.is_chief(tf.distribute.get_strategy())
