@@ -7,6 +7,7 @@ with every number.
 
 import dataclasses
 import difflib
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from tfdisent import metrics
 from tfdisent.errors import InputError
 from tfdisent.metrics.aggregated_posterior import DEAD
 from tfdisent.metrics.aggregated_posterior import kl_by_code
-from tfdisent.metrics.information_matrix import largest_gap
 
 # Rows that a score learns on or counts, and those it is tested on.
 TRAIN_ROWS, TEST_ROWS = 10_000, 5_000
@@ -65,6 +65,13 @@ class Codes:
     grid_sizes: tuple | None
     train: np.ndarray
     test: np.ndarray
+
+    @functools.cached_property
+    def shares(self):
+        """I(z_j; v_k) / H(v_k) of the train rows, binned; float64 `[D, K]`."""
+        factors, means, _, _ = self.pairs()
+        information = metrics.information_matrix(factors, means)
+        return information / metrics.factor_entropies(factors)
 
     def pairs(self, train=None, test=None):
         """Factors and codes of the train rows, then of the test rows."""
@@ -144,32 +151,26 @@ def _on_table(metric):
     return compute
 
 
-def _conventions(codes):
-    """{suffix of the score: columns of the factors that it counts}."""
-    columns = {"": slice(None)}
+def _by_convention(codes, name, score, shares):
+    """{name, with a suffix where fewer factors count: the score}."""
+    values = {name: score(shares)}
     if codes.factor_names == DSPRITES:
-        columns["_without_shape"] = slice(1, None)
-    return columns
+        values[f"{name}_without_shape"] = score(shares[:, 1:])
+    return values
 
 
 def _mig(codes):
-    factors, means, _, _ = codes.pairs()
-    information = metrics.information_matrix(factors, means)
-    shares = information / metrics.factor_entropies(factors)
-    return {
-        f"mig{suffix}": metrics.mig(factors[:, chosen], means)
-        for suffix, chosen in _conventions(codes).items()
-    } | {"factors_found": np.sum(shares.max(axis=0) > FOUND)}, {
-        "information": shares
-    }
+    shares = codes.shares
+    values = _by_convention(codes, "mig", metrics.mig_from_shares, shares)
+    values["factors_found"] = np.sum(shares.max(axis=0) > FOUND)
+    return values, {"information": shares}
 
 
 def _mig_sup(codes):
-    factors, means, _, _ = codes.pairs()
-    return {
-        f"mig_sup{suffix}": metrics.mig_sup(factors[:, chosen], means)
-        for suffix, chosen in _conventions(codes).items()
-    }, {}
+    score = functools.partial(
+        metrics.mig_sup_from_shares, codes=codes.means[codes.train]
+    )
+    return _by_convention(codes, "mig_sup", score, codes.shares), {}
 
 
 def _total_correlation(codes):
@@ -202,16 +203,13 @@ def _aggregate(codes):
         seed=SEED,
     )
     shares = information / metrics.factor_entropies(codes.factors)
-    active = np.var(codes.means, axis=0) > 1e-2
-    values = {}
-    for suffix, chosen in _conventions(codes).items():
-        of_factors = largest_gap(shares[:, chosen], axis=0)
-        of_codes = largest_gap(shares[:, chosen], axis=1)[active]
-        values[f"mig_aggregate{suffix}"] = np.mean(of_factors)
-        values[f"mig_sup_aggregate{suffix}"] = (
-            np.mean(of_codes) if active.any() else 0.0
-        )
-    return values, {"aggregate_information": shares}
+    sup = functools.partial(metrics.mig_sup_from_shares, codes=codes.means)
+    return {
+        **_by_convention(
+            codes, "mig_aggregate", metrics.mig_from_shares, shares
+        ),
+        **_by_convention(codes, "mig_sup_aggregate", sup, shares),
+    }, {"aggregate_information": shares}
 
 
 def _mutual_information(codes):

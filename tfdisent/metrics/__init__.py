@@ -26,8 +26,10 @@ from tfdisent.metrics.information_matrix import information_matrix
 from tfdisent.metrics.irs import irs
 from tfdisent.metrics.linear_probe import linear_probe
 from tfdisent.metrics.mig import mig
+from tfdisent.metrics.mig import mig_from_shares
 from tfdisent.metrics.mig_aggregate import mig_aggregate
 from tfdisent.metrics.mig_sup import mig_sup
+from tfdisent.metrics.mig_sup import mig_sup_from_shares
 from tfdisent.metrics.mig_sup_aggregate import mig_sup_aggregate
 from tfdisent.metrics.modularity import modularity
 from tfdisent.metrics.mutual_information import Overlap
@@ -81,5 +83,7 @@ __all__ = [
     "factor_entropies",
     "importance_matrix",
     "information_matrix",
+    "mig_from_shares",
+    "mig_sup_from_shares",
     *METRICS,
 ]

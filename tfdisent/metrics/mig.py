@@ -31,5 +31,10 @@ def mig(factors, codes, *, bins=20):
     Reference: Chen et al., Isolating Sources of Disentanglement in VAEs,
     NeurIPS 2018, section 4; binned as in Locatello et al., ICML 2019.
     """
-    gaps = largest_gap(information_matrix(factors, codes, bins=bins), axis=0)
-    return float(np.mean(gaps / factor_entropies(factors)))
+    information = information_matrix(factors, codes, bins=bins)
+    return mig_from_shares(information / factor_entropies(factors))
+
+
+def mig_from_shares(shares):
+    """`mig` of a matrix `[D, K]` of I(z_j; v_k) / H(v_k), made before."""
+    return float(np.mean(largest_gap(shares, axis=0)))

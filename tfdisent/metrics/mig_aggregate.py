@@ -1,10 +1,8 @@
 """MIG from the aggregated posterior: differential entropies, no bins."""
 
-import numpy as np
-
 from tfdisent.metrics.aggregated_posterior import aggregate_information_matrix
 from tfdisent.metrics.information_matrix import factor_entropies
-from tfdisent.metrics.information_matrix import largest_gap
+from tfdisent.metrics.mig import mig_from_shares
 
 
 def mig_aggregate(factors, means, stddevs, *, samples=10000, seed=0):
@@ -36,5 +34,4 @@ def mig_aggregate(factors, means, stddevs, *, samples=10000, seed=0):
     information = aggregate_information_matrix(
         factors, means, stddevs, samples=samples, seed=seed
     )
-    gaps = largest_gap(information, axis=0)
-    return float(np.mean(gaps / factor_entropies(factors)))
+    return mig_from_shares(information / factor_entropies(factors))

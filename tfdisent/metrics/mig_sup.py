@@ -33,7 +33,13 @@ def mig_sup(factors, codes, *, bins=20, active_variance=1e-2):
     Hierarchical Representations (pro-VLAE), ICLR 2020, equation 12.
     """
     information = information_matrix(factors, codes, bins=bins)
-    gaps = largest_gap(information / factor_entropies(factors), axis=1)
+    shares = information / factor_entropies(factors)
+    return mig_sup_from_shares(shares, codes, active_variance=active_variance)
+
+
+def mig_sup_from_shares(shares, codes, *, active_variance=1e-2):
+    """`mig_sup` of a matrix `[D, K]` of I(z_j; v_k) / H(v_k), made before."""
+    gaps = largest_gap(shares, axis=1)
     if active_variance is not None:
         gaps = gaps[np.var(codes, axis=0) > active_variance]
     return float(np.mean(gaps)) if gaps.size else 0.0

@@ -1,10 +1,8 @@
 """MIG-sup from the aggregated posterior: differential entropies, no bins."""
 
-import numpy as np
-
 from tfdisent.metrics.aggregated_posterior import aggregate_information_matrix
 from tfdisent.metrics.information_matrix import factor_entropies
-from tfdisent.metrics.information_matrix import largest_gap
+from tfdisent.metrics.mig_sup import mig_sup_from_shares
 
 
 def mig_sup_aggregate(
@@ -37,7 +35,5 @@ def mig_sup_aggregate(
     information = aggregate_information_matrix(
         factors, means, stddevs, samples=samples, seed=seed
     )
-    gaps = largest_gap(information / factor_entropies(factors), axis=1)
-    if active_variance is not None:
-        gaps = gaps[np.var(means, axis=0) > active_variance]
-    return float(np.mean(gaps)) if gaps.size else 0.0
+    shares = information / factor_entropies(factors)
+    return mig_sup_from_shares(shares, means, active_variance=active_variance)
