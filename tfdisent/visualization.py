@@ -459,8 +459,9 @@ def traverse(
       codes: parts of many images, {part: `[N, *shape]`}: they say which
         entries vary, and how far.
       steps: images an entry, at least 2.
-      span: the ends are -span and span; None takes nearly the range of
-        `codes`, or 2.5 standard deviations of a normal prior without them.
+      span: the ends are -span and span, for an entry beyond them, too; None
+        takes nearly the range of `codes`, or 2.5 standard deviations of a
+        normal prior without them.
       most: entries a part, or all when None.
       dimensions: {part: entries}, in place of the widest ones.
       kl: {part: `[n]`}, as `kl_by_entry` gives it: it says which entries there
@@ -540,11 +541,11 @@ def _way(value, codes, steps, span):
     """Values of entries on their way, `[n, steps]`; see `traverse`."""
     if span is None and codes is not None:
         low, high = np.quantile(codes, (TAIL, 1 - TAIL), axis=0)
+        # Beyond their range, the entry itself is the end.
+        low, high = np.minimum(low, value), np.maximum(high, value)
     else:
         reach = 2.5 if span is None else span
         low, high = np.full_like(value, -reach), np.full_like(value, reach)
-    # Beyond the range, the entry itself is the end.
-    low, high = np.minimum(low, value), np.maximum(high, value)
     position = np.linspace(-1, 1, steps)
     ends = np.where(position < 0, low[:, None], high[:, None])
     return value[:, None] + np.abs(position) * (ends - value[:, None])

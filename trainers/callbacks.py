@@ -26,8 +26,6 @@ CLASSES = 10
 SAMPLE_SEED = 0
 # Standard deviations to which a traversal from the prior goes.
 PRIOR_SPAN = 2.5
-# Draws of the estimates of I(x; z).
-INFORMATION_SAMPLES = 2_000
 # Images whose codes are scored now and then.
 SCORED = 2_000
 
@@ -103,7 +101,7 @@ def picture_events(model, split, workdir, steps=7, span=None, class_names=None):
     return event
 
 
-def stage_events(model, split, workdir, ends, most):
+def stage_events(model, split, workdir, ends, most, report=print):
     """The event that asks at the end of every stage what each level tells.
 
     Args:
@@ -112,6 +110,7 @@ def stage_events(model, split, workdir, ends, most):
       workdir: the run directory.
       ends: the steps at which it does; elsewhere the event is idle.
       most: images of the estimate, see `level_information`.
+      report: called with a line of the estimates, and one that they take long.
 
     Returns:
       `event(step)`: pictures `levels` (pro-VLAE, figure 5) and `level_grids`
@@ -129,7 +128,7 @@ def stage_events(model, split, workdir, ends, most):
             return
         # As the stage's last step had it: at its end, the next one has begun.
         with _as_of(model, step - 1):
-            information = level_information(model, split, most)
+            information = level_information(model, split, most, report)
             shown = Shown(model, split)
             start = visualization.encode(model, shown.one()[0])
             drawn = {
@@ -148,6 +147,12 @@ def stage_events(model, split, workdir, ends, most):
                 f"information/{name.replace(' ', '_')}", value, step
             )
         rundir.write_json(path, known | {str(step): information})
+        shown = "  ".join(f"{n} {v:.2f}" for n, v in nats.items())
+        report(
+            f"step {step:,}: information, nats: {shown}  "
+            f"({information['images']:,} images, "
+            f"{information['samples']:,} draws)"
+        )
 
     return event
 
@@ -213,13 +218,14 @@ def _as_of(model, step):
         model.step.assign(now)
 
 
-def level_information(model, split, most):
+def level_information(model, split, most, report=print):
     """I(x; z_l) of every group of codes, I(x; z) and I_over.
 
     Args:
       model: a `PartsModel` with `posterior`.
       split: a `Split`.
       most: how many of its images are encoded, spread over it.
+      report: called with a line where the estimate takes minutes.
 
     Returns:
       {"groups": {name: nats}, "total", "overlap", "images", "samples"}; no
@@ -250,10 +256,14 @@ def level_information(model, split, most):
             axis=1,
         )
 
-    samples = min(INFORMATION_SAMPLES, len(rows))
+    samples = min(scores.AGGREGATE_DRAWS, len(rows))
+    means, stddevs = column(0), column(1)
+    minutes = scores.aggregate_minutes(samples, means)
+    if minutes > 1:
+        report(f"information of the levels: about {minutes:.0f} minutes")
     overlap = information_overlap(
-        column(0),
-        column(1),
+        means,
+        stddevs,
         [len(entries) for _, entries in model.groups.values()],
         samples=samples,
     )

@@ -428,8 +428,7 @@ def score_rows(rows, names=None, report=None, reason=""):
                 # A control without a posterior or of a single code.
                 continue
             if score.posterior:
-                pairs = AGGREGATE_DRAWS * codes.means.size
-                minutes = pairs * SECONDS_A_PAIR / 60
+                minutes = aggregate_minutes(AGGREGATE_DRAWS, codes.means)
                 if minutes > 1:
                     report(f"{name} of {row}: about {minutes:.0f} minutes")
             started = time.perf_counter()
@@ -469,6 +468,11 @@ def score_rows(rows, names=None, report=None, reason=""):
             "seed": SEED,
         },
     }, pictures
+
+
+def aggregate_minutes(samples, means):
+    """About how long estimates of so many draws and means `[N, D]` take."""
+    return samples * means.size * SECONDS_A_PAIR / 60
 
 
 def alive_codes(means, stddevs, names):

@@ -80,6 +80,20 @@ def test_laplace_pixels():
     )
 
 
+def test_the_scales_of_pixels_by_name():
+    """Of an error of 1/2: unit variance, and scale 1/8 of VLAE's code."""
+    logits = np.zeros((1, 3, 4, 1), np.float32)
+    expected = {
+        "gaussian": -0.125 - 0.5 * np.log(2 * np.pi),
+        "laplace": -4 + np.log(4),
+    }
+    for name, pixel in expected.items():
+        likelihood = distributions.LIKELIHOODS[name](logits)
+        np.testing.assert_allclose(
+            likelihood.log_prob(logits), [12 * pixel], rtol=1e-5
+        )
+
+
 @pytest.mark.parametrize("name", distributions.LIKELIHOODS)
 def test_likelihoods_have_their_mean_at_the_sigmoid(name):
     logits = np.linspace(-3, 3, 12, dtype=np.float32).reshape(1, 3, 4, 1)

@@ -238,6 +238,15 @@ def test_traversal_moves_one_entry_to_its_ends(palette):
     )
 
 
+def test_a_given_span_is_where_every_entry_ends(palette):
+    """The picture's headings say so, of an entry beyond it, too."""
+    start = visualization.encode(palette, plain((0.5, 0.5, 2.0)))
+    _, blue = visualization.traverse(palette, start, steps=5, span=1)
+    np.testing.assert_allclose(
+        blue.images[0, :, 0, 0, 2], [-1, 0.5, 2, 1.5, 1], 1e-6
+    )
+
+
 def test_traversal_takes_its_range_from_codes(palette):
     start = visualization.encode(palette, plain((0.5, 0.5, 2.0)))
     line = np.linspace(0, 1, 101)[:, None]

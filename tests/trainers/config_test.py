@@ -30,6 +30,29 @@ def test_every_registered_model_has_a_configuration():
     assert set(config.CONFIGS) == set(models.MODELS)
 
 
+@pytest.mark.parametrize(
+    ("own", "ours"), [("dsprites", "sprites"), ("shapes3d", "shapes")]
+)
+@pytest.mark.parametrize("model", ["pro_vlae", "vlae", "beta_vae"])
+def test_the_papers_own_sets_have_the_presets_of_their_grids(model, own, ours):
+    for preset in ("default", "ladder"):
+        found = presets.find(model, own, preset)
+        assert found and found == presets.find(model, ours, preset)
+    if model != "beta_vae":
+        assert (
+            presets.find(model, own, "paper")["z_dim"]
+            == {
+                "dsprites": 2,
+                "shapes3d": 3,
+            }[own]
+        )
+
+
+def test_celeb_a_has_the_papers_fade():
+    found = presets.find("pro_vlae", "celeb_a", "default")
+    assert found["fade_steps"] == 5_000 < found["steps"] // found["levels"]
+
+
 def test_every_preset_builds():
     for model, by_dataset in presets.PRESETS.items():
         for dataset, named in by_dataset.items():

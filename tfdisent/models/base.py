@@ -205,6 +205,15 @@ class StepModel(keras.Model):
         base = tf.constant([self.seed, salt], tf.int32)
         return noise.fold(base, tf.cast(self.step.value, tf.int32))
 
+    def held_out_seed(self, image):
+        """int32 `[2]`, for images that are not trained on.
+
+        The step stands still meanwhile, so it follows the images: batches have
+        noise of their own, and the same one the same whenever it comes.
+        """
+        levels = tf.cast(tf.round(255 * image), tf.int32)
+        return noise.fold(self.noise_seed(1), tf.reduce_sum(levels))
+
     def scaled(self, loss, optimizer="main"):
         """A loss as the tape should see it: per replica, scaled for float16.
 

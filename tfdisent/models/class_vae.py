@@ -243,7 +243,7 @@ class ClassVAE(base.PartsModel):
         return scalars | {"classifier": loss}
 
     def evaluate_batch(self, batch):
-        return self.objective(batch, self.noise_seed(1))[0]
+        return self.objective(batch, self.held_out_seed(batch["image"]))[0]
 
     def draw(self, posterior, seed):
         """One sample of every posterior, {part: `[B, d]`}."""

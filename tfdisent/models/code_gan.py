@@ -231,7 +231,8 @@ class CodeGAN(base.PartsModel):
         )
 
     def evaluate_batch(self, batch):
-        return self.objective(batch["image"], self.noise_seed(1))[0]
+        image = batch["image"]
+        return self.objective(image, self.held_out_seed(image))[0]
 
     def objective(self, image, seed, training=False):
         """The losses of real images and as many generated ones.

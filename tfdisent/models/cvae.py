@@ -124,7 +124,7 @@ class CVAE(base.PartsModel):
         return scalars
 
     def evaluate_batch(self, batch):
-        return self.objective(batch, self.noise_seed(1))
+        return self.objective(batch, self.held_out_seed(batch["image"]))
 
     def objective(self, batch, seed):
         """The negative bound's terms, one posterior sample an image."""

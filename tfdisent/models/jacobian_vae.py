@@ -5,14 +5,13 @@ import tensorflow as tf
 
 from tfdisent import distributions
 from tfdisent import networks
-from tfdisent.errors import InputError
 from tfdisent.models import flat_vae
 from tfdisent.models import regularisers
 from tfdisent.models import stages
 
 
 @keras.saving.register_keras_serializable("tfdisent")
-class JacobianVAE(flat_vae.FlatVAE):
+class JacobianVAE(stages.Staged, flat_vae.FlatVAE):
     """The teacher-student strategy of Lezama (ICLR 2019) on a VAE.
 
     Overcoming the Disentanglement vs Reconstruction Trade-off via Jacobian
@@ -96,24 +95,6 @@ class JacobianVAE(flat_vae.FlatVAE):
         self.teacher_decoder = decoder(self.image_shape, latent_dim)
         self.teacher_encoder.trainable = False
         self.teacher_decoder.trainable = False
-
-    def compile(self, *args, **kwargs):
-        """As every model's.
-
-        Raises:
-          InputError: (a ValueError) no `schedule_steps`: no student would
-            become a teacher.
-        """
-        if not self.schedule_steps:
-            raise InputError(
-                f"jacobian_vae trains in {self.stages.count} stages; say of "
-                "how many training steps. Received: 0"
-            )
-        super().compile(*args, **kwargs)
-
-    @property
-    def stage_ends(self):
-        return self.stages.ends
 
     @property
     def groups(self):

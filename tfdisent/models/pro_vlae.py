@@ -10,7 +10,7 @@ from tfdisent.models import vlae
 
 
 @keras.saving.register_keras_serializable("tfdisent")
-class ProVLAE(vlae.LadderVAE):
+class ProVLAE(stages.Staged, vlae.LadderVAE):
     """pro-VLAE, progressive learning of hierarchical representations.
 
     Li et al., Progressive Learning and Disentanglement of Hierarchical
@@ -33,15 +33,17 @@ class ProVLAE(vlae.LadderVAE):
       levels: 3, or 4 (the network for CelebA).
       beta: weight of the KL of levels in use.
       gamma: weight of the KL of levels that wait; 0.1 for CelebA.
-      fade_steps: steps over which a new level fades in; 0 for none, None for
-        5,000 or 7% of a stage, whichever is less (the paper's share).
+      fade_steps: steps over which a new level fades in, at most a stage; 0
+        for none, None for 5,000 or 7% of a stage, whichever is less (the
+        paper's share).
       norm: `"affine"`; `"batch"` (real batch normalisation) is an ablation,
         and as it would undo alpha, ladders then see their features unfaded;
         or None.
       likelihood: `"bernoulli"` or `"gaussian"` (unit variance) pixels.
       learning_rate: of Adam, whose state carries over from stage to stage.
       schedule_steps: training steps of all stages, which are equally long; 0
-        for a model past its stages, every level in use.
+        for a model past its stages, every level in use, which cannot be
+        trained.
       data_size: N, images in the training set; see `VAE`.
       seed: of the noise.
     """
@@ -84,10 +86,6 @@ class ProVLAE(vlae.LadderVAE):
         self.schedule_steps = schedule_steps
         self.stages = stages.Stages(levels, schedule_steps)
 
-    @property
-    def stage_ends(self):
-        return self.stages.ends
-
     def waiting(self):
         """Which levels are not in use yet, bool `[levels]`, z1 first."""
         stage = self.stages.at(self.step.value)
@@ -114,9 +112,9 @@ class ProVLAE(vlae.LadderVAE):
         return tf.where(fading, age / max(1, self._fade_steps()), 1.0)
 
     def _fade_steps(self):
-        if self.fade_steps is not None:
-            return self.fade_steps
-        return min(5000, int(0.07 * self.stages.length))
+        if self.fade_steps is None:
+            return min(5000, int(0.07 * self.stages.length))
+        return min(self.fade_steps, self.stages.length)
 
     def head_gains(self):
         return None if self.norm == "batch" else tf.unstack(self.alpha())

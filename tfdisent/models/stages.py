@@ -5,6 +5,29 @@ import tensorflow as tf
 from tfdisent.errors import InputError
 
 
+class Staged:
+    """What models that train in stages share; they set `stages`."""
+
+    @property
+    def stage_ends(self):
+        return self.stages.ends
+
+    def compile(self, *args, **kwargs):
+        """As every model's.
+
+        Raises:
+          InputError: (a ValueError) stages of no length: all of the model
+            would train at once.
+        """
+        if not self.stages.length:
+            raise InputError(
+                f"{type(self).__name__} trains in {self.stages.count} stages; "
+                "schedule_steps must say of how many training steps. "
+                "Received: 0"
+            )
+        super().compile(*args, **kwargs)
+
+
 class Stages:
     """Equally long stages of a training run.
 

@@ -161,7 +161,8 @@ class VAE(base.PartsModel):
         return self.descend_all(objective)
 
     def evaluate_batch(self, batch):
-        return self.objective(batch["image"], self.noise_seed(1))[0]
+        image = batch["image"]
+        return self.objective(image, self.held_out_seed(image))[0]
 
     def objective(self, image, seed, spare=None, training=False):
         """The loss with its terms, one posterior draw an image.

@@ -133,6 +133,7 @@ PRO_VLAE = {
         "default": {
             **_FOUR,
             "gamma": 0.1,
+            "fade_steps": 5_000,
             "batch_size": 128,
             "steps": 31_660,
         },
@@ -168,3 +169,17 @@ JACOBIAN_VAE = {
     },
     "mnist": {"default": {**_STUDENTS, "steps": 15_000}},
 }
+
+for _presets in (
+    BETA_VAE,
+    FACTOR_VAE,
+    BETA_TCVAE,
+    VLAE,
+    PRO_VLAE,
+    JACOBIAN_VAE,
+):
+    # The papers' own sets, on the grids that `sprites` and `shapes` render.
+    _presets |= {
+        "dsprites": _presets["sprites"],
+        "shapes3d": _presets["shapes"],
+    }

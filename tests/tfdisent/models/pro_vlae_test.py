@@ -64,6 +64,14 @@ def test_the_fade_is_a_share_of_the_stage_and_at_most_5000_steps():
     np.testing.assert_array_equal(without.alpha(), [1, 1, 1])
 
 
+def test_a_fade_ends_with_its_stage_at_the_latest():
+    """5,000 steps, as the paper's, of a shorter run."""
+    model = make(fade_steps=5000)
+    np.testing.assert_allclose(at(model, 15).alpha(), [1, 0.5, 1])
+    np.testing.assert_allclose(at(model, 20).alpha(), [0, 1, 1])
+    np.testing.assert_allclose(at(model, 30).alpha(), [1, 1, 1])
+
+
 def test_fewer_steps_than_levels_are_refused():
     """Without a step a stage, all levels would train at once: a VLAE."""
     with pytest.raises(ValueError, match="3 stages .* Received: 2"):

@@ -1,6 +1,7 @@
 import pytest
 import tensorflow as tf
 
+from tfdisent import testing
 from tfdisent.models import stages
 
 
@@ -16,3 +17,12 @@ def test_equal_stages_and_a_remainder(step, stage):
 
 def test_without_a_schedule_all_stages_are_over():
     assert int(stages.Stages(3, 0).at(tf.constant(0, tf.int64))) == 2
+
+
+@pytest.mark.parametrize("name", ["pro_vlae", "jacobian_vae"])
+def test_without_a_schedule_nothing_is_trained(name):
+    """All levels at once would be another model, and no word of it."""
+    model = testing.tiny_model(name, schedule_steps=0)
+    assert model.stage_ends == []
+    with pytest.raises(ValueError, match=r"in \d stages; schedule_steps"):
+        model.compile()

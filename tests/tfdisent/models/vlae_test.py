@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -60,6 +61,21 @@ def test_four_levels_as_the_authors_code_has_them():
     ]
     logits = ladder.generate([tf.zeros([2, 7])] * 4)
     assert logits.shape == (2, 64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("levels", "below"), [(3, np.expm1(-1)), (4, -0.2)], ids=["elu", "leaky"]
+)
+def test_what_networks_make_of_a_negative_feature(levels, below):
+    """ELU, and the 0.2 that TensorFlow's LeakyReLU had."""
+    ladder = networks.ladder_network((64, 64, 1), 2, levels)
+    stacks = [*ladder.trunk, *ladder.heads, *ladder.maps, *ladder.ups]
+    kinds = (keras.layers.Activation, keras.layers.LeakyReLU)
+    found = [b for s in stacks for b in s.blocks if isinstance(b, kinds)]
+    assert len(found) == {3: 18, 4: 23}[levels]
+    for activation in found:
+        values = activation(tf.constant([[-1.0, 1.0]]))
+        np.testing.assert_allclose(values, [[below, 1]], rtol=1e-5)
 
 
 def test_the_original_network_for_mnist():
