@@ -541,11 +541,12 @@ def _way(value, codes, steps, span):
     """Values of entries on their way, `[n, steps]`; see `traverse`."""
     if span is None and codes is not None:
         low, high = np.quantile(codes, (TAIL, 1 - TAIL), axis=0)
-        # Beyond their range, the entry itself is the end.
-        low, high = np.minimum(low, value), np.maximum(high, value)
     else:
         reach = 2.5 if span is None else span
         low, high = np.full_like(value, -reach), np.full_like(value, reach)
+    if span is None:
+        # Beyond the range, the entry itself is the end.
+        low, high = np.minimum(low, value), np.maximum(high, value)
     position = np.linspace(-1, 1, steps)
     ends = np.where(position < 0, low[:, None], high[:, None])
     return value[:, None] + np.abs(position) * (ends - value[:, None])

@@ -147,9 +147,9 @@ def stage_events(model, split, workdir, ends, most, report=print):
                 f"information/{name.replace(' ', '_')}", value, step
             )
         rundir.write_json(path, known | {str(step): information})
-        shown = "  ".join(f"{n} {v:.2f}" for n, v in nats.items())
+        words = "  ".join(f"{n} {v:.2f}" for n, v in nats.items())
         report(
-            f"step {step:,}: information, nats: {shown}  "
+            f"step {step:,}: information, nats: {words}  "
             f"({information['images']:,} images, "
             f"{information['samples']:,} draws)"
         )
@@ -259,7 +259,7 @@ def level_information(model, split, most, report=print):
     samples = min(scores.AGGREGATE_DRAWS, len(rows))
     means, stddevs = column(0), column(1)
     minutes = scores.aggregate_minutes(samples, means)
-    if minutes > 1:
+    if minutes > 1.5:
         report(f"information of the levels: about {minutes:.0f} minutes")
     overlap = information_overlap(
         means,

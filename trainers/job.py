@@ -147,6 +147,7 @@ def drawing(model, config, dataset, workdir):
             workdir,
             ends,
             config.information_images,
+            evaluate.report,
         )
         events.append((min(ends), ask))
     return events
@@ -166,7 +167,7 @@ def scoring(model, config, dataset, workdir):
         model.needs
     )
     if images and dataset.factor_names:
-        events.append(callbacks.score_event(model, dataset))
+        events.append(callbacks.score_event(model, dataset, evaluate.report))
     period = config.score_every
     return [(period, event) for event in events if event and period]
 

@@ -429,7 +429,7 @@ def score_rows(rows, names=None, report=None, reason=""):
                 continue
             if score.posterior:
                 minutes = aggregate_minutes(AGGREGATE_DRAWS, codes.means)
-                if minutes > 1:
+                if minutes > 1.5:
                     report(f"{name} of {row}: about {minutes:.0f} minutes")
             started = time.perf_counter()
             try:

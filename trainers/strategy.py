@@ -48,7 +48,7 @@ _mirrored = functools.cache(tf.distribute.MirroredStrategy)
 
 
 def slower_here(precision, processor="/proc/cpuinfo"):
-    """A line that says so where a precision only costs time, else "".
+    """A line where a precision only costs time, "" elsewhere.
 
     Args:
       precision: a Keras dtype policy.
@@ -61,8 +61,8 @@ def slower_here(precision, processor="/proc/cpuinfo"):
     if not processor.is_file() or "bf16" in processor.read_text():
         return ""
     return (
-        "This processor has no bfloat16 instructions: --precision=float32 is "
-        "several times as fast here."
+        "This processor has no bfloat16 instructions: mixed_bfloat16 is slower "
+        "than float32 here."
     )
 
 

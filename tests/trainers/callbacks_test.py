@@ -238,7 +238,10 @@ def test_the_end_of_a_stage_asks_what_each_level_tells(tmp_path):
     model = moved(testing.tiny_model("pro_vlae", schedule_steps=30))
     split = ArraySplit(testing.random_images((32, 32, 1), 24))
     ends = model.stage_ends
-    event = callbacks.stage_events(model, split, tmp_path, ends, 20)
+    said = []
+    event = callbacks.stage_events(
+        model, split, tmp_path, ends, 20, said.append
+    )
     logs = tf.summary.create_file_writer(str(tmp_path / "logs"))
     for step in (10, 15, 20):
         model.step.assign(step)
@@ -254,6 +257,9 @@ def test_the_end_of_a_stage_asks_what_each_level_tells(tmp_path):
     found = stored["10"]
     assert list(found["groups"]) == ["z1", "z2", "z3"]
     assert found["images"] == found["samples"] == 20
+    assert len(said) == 2
+    assert f"z3 {found['groups']['z3']:.2f}  total" in said[0]
+    assert "(20 images, 20 draws)" in said[0]
     np.testing.assert_allclose(
         found["overlap"],
         sum(found["groups"].values()) - found["total"],

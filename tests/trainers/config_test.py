@@ -49,7 +49,7 @@ def test_the_papers_own_sets_have_the_presets_of_their_grids(model, own, ours):
 
 
 def test_celeb_a_has_the_papers_fade():
-    found = presets.find("pro_vlae", "celeb_a", "default")
+    found = presets.find("pro_vlae", "celeb_a", "paper")
     assert found["fade_steps"] == 5_000 < found["steps"] // found["levels"]
 
 

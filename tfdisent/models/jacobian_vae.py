@@ -42,7 +42,7 @@ class JacobianVAE(stages.Staged, flat_vae.FlatVAE):
       likelihood: `"bernoulli"` or `"gaussian"` (unit variance) pixels.
       learning_rate: of Adam.
       schedule_steps: training steps of all stages, which are equally long; 0
-        for a model past its stages.
+        for a model past its stages, which cannot be trained.
       data_size: N, images in the training set; see `VAE`.
       seed: of the noise.
     """

@@ -12,20 +12,20 @@ class Staged:
     def stage_ends(self):
         return self.stages.ends
 
-    def compile(self, *args, **kwargs):
+    def update(self, batch):
         """As every model's.
 
         Raises:
-          InputError: (a ValueError) stages of no length: all of the model
-            would train at once.
+          ValueError: stages of no length: all of the model would train at
+            once.
         """
         if not self.stages.length:
-            raise InputError(
+            raise ValueError(
                 f"{type(self).__name__} trains in {self.stages.count} stages; "
                 "schedule_steps must say of how many training steps. "
                 "Received: 0"
             )
-        super().compile(*args, **kwargs)
+        return super().update(batch)
 
 
 class Stages:

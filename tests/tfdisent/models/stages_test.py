@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -24,5 +25,13 @@ def test_without_a_schedule_nothing_is_trained(name):
     """All levels at once would be another model, and no word of it."""
     model = testing.tiny_model(name, schedule_steps=0)
     assert model.stage_ends == []
-    with pytest.raises(ValueError, match=r"in \d stages; schedule_steps"):
-        model.compile()
+    model.compile()
+    batch = testing.random_batch(model)
+    before = [v.numpy() for v in model.variables]
+    step = tf.function(model.train_step, jit_compile=False)
+    for train in (model.train_step, step):
+        with pytest.raises(ValueError, match=r"in \d stages; schedule_steps"):
+            train(batch)
+    for old, new in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert np.isfinite(model.test_step(batch)["loss"])
