@@ -20,12 +20,10 @@ def model():
     return model
 
 
-@pytest.mark.parametrize("steps", [0, 2])
-def test_stages_without_a_step_are_refused(steps):
+def test_stages_without_a_step_are_refused():
     """Or the first teacher would stay the random one that it starts as."""
-    given = {"students": 2, "schedule_steps": steps}
-    with pytest.raises(ValueError, match=f"3 stages.* Received: {steps}"):
-        testing.tiny_model("jacobian_vae", **given).compile()
+    with pytest.raises(ValueError, match="3 stages.* Received: 2"):
+        testing.tiny_model("jacobian_vae", students=2, schedule_steps=2)
 
 
 def at(model, step):
