@@ -85,7 +85,7 @@ _PAPER_SHAPES = {**_SHAPES, "beta": 8.0, "batch_size": 100, "steps": 216_000}
 _FOUR = {"levels": 4, "z_dim": 7}
 # Its 38 million weights take 1.5 s of one core a step of 32 images, 0.9 s in
 # mixed_bfloat16: two hours for this. A quarter of the paper's images a step:
-# at its 5e-4 a run diverged, at half of that it did not.
+# at its 5e-4 a run diverged (docs/results.md).
 _FOUR_HERE = {
     **_FOUR,
     "batch_size": 32,
