@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
@@ -1525,28 +1526,71 @@ def scatter(groups, across, up, title="", side=420):
     """
     canvas, axes = _axes(across, up, title, side)
     colours, marks = colormaps["tab10"], "osD^vP*X<>"
-    every = [x for points in groups.values() for x, _, _ in points]
-    middle = (min(every) + max(every)) / 2
+    words = []
     for number, (group, points) in enumerate(groups.items()):
-        x, y, words = zip(*points, strict=True)
-        style = {"color": colours(number % 10), "marker": marks[number % 10]}
-        axes.plot(x, y, label=group, linewidth=0.8, markersize=6, **style)
-        for place, word in zip(zip(x, y, strict=True), words, strict=True):
-            # Towards the middle, and never at the cost of the points' room.
-            left = place[0] > middle
-            axes.annotate(
-                word,
-                place,
-                xytext=(-5 if left else 5, 5),
-                horizontalalignment="right" if left else "left",
-                textcoords="offset points",
-                fontsize=7,
-                color="0.3",
-            ).set_in_layout(False)
+        colour = colours(number % 10)
+        axes.plot(
+            *([p[axis] for p in points] for axis in (0, 1)),
+            label=group,
+            color=colour,
+            marker=marks[number % 10],
+            linewidth=0.8,
+            markersize=6,
+        )
+        words += [(word, (x, y), colour) for x, y, word in points]
     axes.margins(0.12)
     axes.locator_params(axis="x", nbins=5)
     axes.legend(fontsize=7, frameon=False)
+    _write_beside(canvas, axes, words)
     return _drawn(canvas)
+
+
+def _write_beside(canvas, axes, words):
+    """Words beside their points, where neither points nor words are yet.
+
+    Args:
+      canvas: whose layout is settled by what it has.
+      axes: that has the points.
+      words: list of (word, (x, y), colour).
+    """
+    canvas.draw()
+    room = axes.bbox
+    taken = [axes.get_legend().get_window_extent()]
+    for _, point, _ in words:
+        x, y = axes.transData.transform(point)
+        taken.append(Bbox.from_bounds(x - 4, y - 4, 8, 8))
+    # Points of a figure's 72 an inch; the nearest places first.
+    offsets = [
+        (across, up)
+        for far in (1, 2, 3)
+        for up in (5 * far, -5 * far)
+        for across in (6, -6)
+    ]
+    for word, point, colour in words:
+        note = axes.annotate(
+            word,
+            point,
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=7,
+            color=colour,
+        )
+        # Never at the cost of the points' room.
+        note.set_in_layout(False)
+
+        def box_at(offset, note=note):
+            across, up = note.xyann = offset
+            note.set_horizontalalignment("left" if across > 0 else "right")
+            note.set_verticalalignment("bottom" if up > 0 else "top")
+            return note.get_window_extent()
+
+        def cost(offset, box_at=box_at):
+            box = box_at(offset)
+            outside = Bbox.union([room, box]).width > room.width
+            outside |= Bbox.union([room, box]).height > room.height
+            return sum(box.overlaps(other) for other in taken) + 9 * outside
+
+        taken.append(box_at(min(offsets, key=cost)))
 
 
 def curves(lines, across, up, title="", side=420):

@@ -972,6 +972,37 @@ def test_words_of_a_scatter_take_no_room_and_stay_inside():
     assert ink[1].min() < ink[0].min() - 40
 
 
+def test_words_of_a_scatter_have_their_groups_colour_and_keep_apart():
+    """Of two points side by side, the words do not overlap."""
+
+    def ink(**words):
+        points = {
+            name: [(0.0, 0.0, ""), (x, 1.0, words.get(name, ""))]
+            for name, x in (("left", 0.5), ("right", 0.52))
+        }
+        return visualization.scatter(points, "error", "score", side=300)
+
+    bare, left, both = (
+        ink(),
+        ink(left="beta=4"),
+        ink(left="beta=4", right="beta=8"),
+    )
+    first = np.argwhere((left != bare).any(axis=-1))
+    second = np.argwhere((both != left).any(axis=-1))
+    assert len(first) > 20
+    assert len(second) > 20
+    apart = [
+        first[:, axis].max() < second[:, axis].min()
+        or second[:, axis].max() < first[:, axis].min()
+        for axis in (0, 1)
+    ]
+    assert any(apart)
+    # Orange letters have more red than blue, blue ones less.
+    for places, colour in ((first, -1), (second, 1)):
+        letters = both[places[:, 0], places[:, 1]].astype(int).mean(axis=0)
+        assert np.sign(letters[0] - letters[2]) == colour
+
+
 def test_curves_rise_from_left_to_right():
     lines = {"up": [(0, 0.0), (10, 1.0)], "level": [(0, 0.5), (10, 0.5)]}
     picture = visualization.curves(lines, "step", "score", side=300)

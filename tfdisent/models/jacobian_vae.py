@@ -28,7 +28,10 @@ class JacobianVAE(stages.Staged, flat_vae.FlatVAE):
 
     Departures: a VAE instead of an autoencoder, means stand for codes where
     teacher and student are matched; entries join `z_dim` at a time; no decay of
-    weights, which Adam would wear away where entries wait.
+    weights, which Adam would wear away where entries wait. The default weights
+    of the three terms are its paper's, beside a reconstruction that is a mean
+    over pixels; here it is a sum, and preset `summed` multiplies them by the
+    number of values in an image.
 
     Args:
       image_shape: `(32, 32, C)` or `(64, 64, C)`.

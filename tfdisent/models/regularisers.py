@@ -135,6 +135,10 @@ class DecomposedKL(Regulariser):
     """MI + beta TC + dimension-wise KL (beta-TCVAE, Chen et al. 2018, eq. 4).
 
     The terms are those that the VAE tracks, by its `estimator`.
+
+    Raises:
+      ValueError: by a VAE that does not know N, its `data_size`: estimated as
+        if a batch were all images, the total correlation is far too large.
     """
 
     def __init__(self, beta=6.0, **kwargs):
@@ -142,6 +146,11 @@ class DecomposedKL(Regulariser):
         self.beta = beta
 
     def penalty(self, vae, run):
+        if vae.data_size < 1:
+            raise ValueError(
+                "The total correlation's estimate needs data_size, the number "
+                f"of training images. Received: {vae.data_size}"
+            )
         parts = run.parts_of_kl
         return Penalty(
             parts.mutual_information

@@ -50,7 +50,12 @@ class VAE(base.PartsModel):
     Every term of the ELBO is tracked: `reconstruction`, `kl`, the KL of every
     part where there are several, and `mutual_information`,
     `total_correlation` and `dimension_kl`, the three parts of the KL (Chen et
-    al., NeurIPS 2018, eq. 2) as one batch estimates them.
+    al., NeurIPS 2018, eq. 2) as one batch estimates them. They sum to the
+    KL of the codes drawn, but each is biased: `mutual_information` ends at log
+    N, what it misses appears in `total_correlation`, and `dimension_kl` may
+    be negative. They compare runs of equal batches and `data_size`; the
+    scores `mutual_information` and `total_correlation` (docs/metrics.md) are
+    taken from many more images, otherwise.
 
     Args:
       image_shape: `(H, W, C)`.

@@ -282,6 +282,56 @@ def test_a_model_that_was_never_compiled_comes_back_so():
     assert not keras.saving.deserialize_keras_object(config).optimizer_of
 
 
+# ---- optimizers -------------------------------------------------------------
+
+# Rate, beta 1 and beta 2 of every Adam, as the papers and their code have them.
+ADAMS = {
+    "ali": {"main": (1e-4, 0.5, 0.999), "critic": (1e-4, 0.5, 0.999)},
+    "autoencoder": {"main": (1e-3, 0.9, 0.999)},
+    "beta_tcvae": {"main": (5e-4, 0.9, 0.999)},
+    "beta_vae": {"main": (5e-4, 0.9, 0.999)},
+    "cascade_infogan": {
+        "generator": (1e-3, 0.5, 0.999),
+        "discriminator": (2e-4, 0.5, 0.999),
+        "structure_critic": (1e-4, 0.5, 0.9),
+    },
+    "cascade_vae": {
+        "main": (1e-4, 0.9, 0.999),
+        "structure_critic": (1e-4, 0.5, 0.9),
+    },
+    "class_vae": {
+        "main": (1e-3, 0.9, 0.999),
+        "classifier": (1e-3, 0.9, 0.999),
+    },
+    "cvae": {"main": (1e-3, 0.9, 0.999)},
+    "factor_vae": {"main": (1e-4, 0.9, 0.999), "critic": (1e-4, 0.5, 0.9)},
+    "fden": {"main": (1e-4, 0.5, 0.999)},
+    "hdn": {"main": (1e-4, 0.5, 0.999), "critic": (1e-4, 0.5, 0.999)},
+    "infogan": {
+        "generator": (1e-3, 0.5, 0.999),
+        "discriminator": (2e-4, 0.5, 0.999),
+    },
+    "jacobian_vae": {"main": (3e-4, 0.9, 0.999)},
+    "pro_vlae": {"main": (5e-4, 0.9, 0.999)},
+    "vlae": {"main": (5e-4, 0.9, 0.999)},
+}
+
+
+def test_optimizers_are_those_of_the_papers():
+    found = {}
+    for name in testing.TINY:
+        optimizers = testing.tiny_model(name).default_optimizers()
+        found[name] = {
+            key: (
+                pytest.approx(float(adam.learning_rate)),
+                adam.beta_1,
+                adam.beta_2,
+            )
+            for key, adam in optimizers.items()
+        }
+    assert found == ADAMS
+
+
 # ---- one device and two -----------------------------------------------------
 
 MIRRORED = {

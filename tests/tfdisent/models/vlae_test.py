@@ -78,6 +78,40 @@ def test_what_networks_make_of_a_negative_feature(levels, below):
         np.testing.assert_allclose(values, [[below, 1]], rtol=1e-5)
 
 
+def test_the_shallowest_of_four_levels_decodes_without_normalisation():
+    """As in the authors' code; its ladder has one, and so have all others."""
+    ladder = networks.ladder_network((64, 64, 3), 7, levels=4)
+
+    def normed(stacks):
+        return [
+            sum(isinstance(b, layers.Affine) for b in s.blocks) for s in stacks
+        ]
+
+    assert normed(ladder.trunk) == [1, 1, 1, 1]
+    assert normed(ladder.heads) == [2, 2, 2, 2]
+    assert normed(ladder.maps) == [0, 1, 1, 3]
+    assert normed(ladder.ups) == [0, 2, 2, 0]
+
+
+def test_what_the_original_network_makes_of_a_negative_feature():
+    """LeakyReLU .1, but a true ReLU where dense layers decode."""
+    ladder = networks.original_ladder((32, 32, 1), 2)
+    kinds = (keras.layers.Activation, keras.layers.LeakyReLU)
+    below = [
+        [
+            round(float(b(tf.constant([[-1.0]]))[0, 0]), 6)
+            for b in stack.blocks
+            if isinstance(b, kinds)
+        ]
+        for stack in (*ladder.heads, *ladder.maps, *ladder.ups)
+    ]
+    assert below == [
+        *([-0.1, -0.1],) * 3,
+        *([-0.1], [0], [0, 0]),
+        *([0, -0.1], [0, 0], []),
+    ]
+
+
 def test_the_original_network_for_mnist():
     ladder = networks.original_ladder((32, 32, 1), 2)
     convolutions = [(4, 4, 1, 64), (4, 4, 64, 128)]
