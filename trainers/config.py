@@ -423,6 +423,7 @@ LEAST = {
         "eval_images",
         "classifier_steps",
         "capacity_steps",
+        "critic_width",
         "latent_dim",
         "style_dim",
         "categories",
@@ -653,6 +654,11 @@ def checked(config):
                     f"{name}={value}: expected one of "
                     f"{', '.join(str(k) for k in known)}."
                 )
+        if getattr(config, "network", "") == "original" and config.levels != 3:
+            raise InputError(
+                "network=original has 3 levels. Received "
+                f"levels={config.levels}."
+            )
         if hasattr(config, "structure"):
             Structure.read(config.structure, config.latent_dim)
     return config

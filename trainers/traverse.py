@@ -19,6 +19,8 @@ from trainers import command
 
 # Images that tell every entry's KL.
 IMAGES = 500
+# A picture, and memory, grow with every step.
+STEPS = 99
 SPAN = 2.5
 CLASS_SPAN = 5.0
 
@@ -37,7 +39,7 @@ def define_flags(flags):
     flags.DEFINE_string(
         "part", None, "Part of models of labels; the first when not given."
     )
-    flags.DEFINE_integer("steps", 9, "Images of a traversal, at least 2.")
+    flags.DEFINE_integer("steps", 9, f"Images of a traversal, 2 to {STEPS}.")
     flags.DEFINE_string(
         "data_dir", None, "Prepared TFDS data; TFDS_DATA_DIR when not given."
     )
@@ -51,8 +53,8 @@ def main(flags):
         raise InputError("A .gif shows one run; --runs names several.")
     if flags.span is not None and not 0 < flags.span < math.inf:
         raise InputError(f"--span={flags.span:g}: expected a number above 0.")
-    if flags.steps < 2:
-        raise InputError(f"--steps={flags.steps}: expected at least 2.")
+    if not 2 <= flags.steps <= STEPS:
+        raise InputError(f"--steps={flags.steps}: expected 2 to {STEPS}.")
     # TensorFlow takes seconds to start; what is wrong above is said at once.
     from tfdisent import visualization
     from trainers import rundir

@@ -163,6 +163,20 @@ def test_bad_settings_name_the_choices(settings, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("model", "settings", "message"),
+    [
+        ("vlae", ["network=original", "levels=4"], "original has 3 levels"),
+        ("factor_vae", ["critic_width=0"], "critic_width must be at least 1"),
+    ],
+)
+def test_what_a_network_cannot_be_is_said_before_it_is_built(
+    model, settings, message
+):
+    with pytest.raises(InputError, match=message):
+        config.build(model, "digits", settings=settings)
+
+
 @pytest.fixture
 def own_model(tmp_path, monkeypatch):
     """Makes `theirs:Own`, a user's model with these constructor arguments."""

@@ -64,6 +64,19 @@ def digits():
     return data.load("digits")
 
 
+@pytest.mark.parametrize(
+    ("settings", "size"), [([], 1437), (["data_size=7"], 7)]
+)
+def test_the_configuration_learns_how_many_images_there_are(settings, size):
+    """N of beta-TCVAE's loss: the training split's, unless it is set."""
+    dataset = data.load("digits")
+    train_split = dataset.splits["train"]
+    assert len(train_split) == 1437
+    config = configuration.build("beta_tcvae", "digits", settings=settings)
+    counted = train.counted(config, dataset, train_split)
+    assert counted.data_size == size
+
+
 def test_what_a_kill_interrupted_is_drawn_by_the_next_sitting(tmp_path, digits):
     seen = []
 

@@ -123,7 +123,8 @@ def test_models_of_labels_show_every_class(runs, tmp_path, capsys):
     [
         ([], "--runs=A,B and --output"),
         (["--runs=a,b", "--output=x.gif"], "shows one run"),
-        (["--runs=a", "--output=x.png", "--steps=1"], "at least 2"),
+        (["--runs=a", "--output=x.png", "--steps=1"], "2 to 99"),
+        (["--runs=a", "--output=x.png", "--steps=100"], "2 to 99"),
         (["--runs=a", "--output=x.png", "--span=nan"], "--span=nan: expected"),
         (["--runs=a", "--output=x.png", "--span=-1"], "--span=-1: expected"),
         (["--runs=a", "--output=x.png"], "no run directory"),
