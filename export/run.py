@@ -94,6 +94,7 @@ def export_run(run, output, data_dir=None, max_pixels=None):
     card = {
         "dataset": {"name": config.dataset, **dataset},
         "configuration": configuration.to_dict(config),
+        "step": int(model.step.numpy()),
         "scores": rundir.read_scores(run),
     }
     if images is not None:

@@ -13,6 +13,8 @@ from tfdisent.errors import InputError
 
 USAGE_STATUS = 2
 DISK_STATUS = 1
+# As shells have it: 128 and the signal's number.
+INTERRUPTED_STATUS = 130
 DISK_IS_FULL = os.strerror(errno.ENOSPC)
 # What is wrong with a path that the user named, or with who may use it.
 PATH_ERRORS = frozenset(
@@ -51,9 +53,10 @@ def run(main, define_flags, help_text=None, arguments=False, argv=None):
 
     A bad flag, an `InputError` and a path that cannot be used (a file in place
     of a directory, no permission) end with one line on stderr and exit status
-    2, a full disk with one line and status 1; everything else that goes wrong
-    keeps its traceback. Import TensorFlow inside `main`, behind the cheap
-    checks: then a wrong flag is answered at once.
+    2, a full disk with one line and status 1, Ctrl-C with one and 130;
+    everything else that goes wrong keeps its traceback. Import TensorFlow
+    inside `main`, behind the cheap checks: then a wrong flag is answered at
+    once.
 
         def define_flags(flags):
             flags.DEFINE_string("run", None, "Run directory.")
@@ -94,6 +97,9 @@ def run(main, define_flags, help_text=None, arguments=False, argv=None):
     except (flags.Error, InputError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(USAGE_STATUS)
+    except KeyboardInterrupt:
+        print("\nInterrupted; what was complete is kept.", file=sys.stderr)
+        sys.exit(INTERRUPTED_STATUS)
     except Exception as error:
         path = getattr(error, "filename", None)
         if path and getattr(error, "errno", None) in PATH_ERRORS:

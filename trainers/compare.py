@@ -71,6 +71,7 @@ DRAWN = (
     "explicitness",
     "irs",
 )
+PICTURES = ("error-and-scores", "mig-and-mig-sup")
 # Of what is in neither set, nobody can say which runs are the best.
 HIGHER_IS_BETTER = {
     *DRAWN,
@@ -487,12 +488,10 @@ def pictures(compared):
             visualization.beside(panels[start : start + 3])
             for start in range(0, len(panels), 3)
         ]
-        found["error-and-scores"] = visualization.stack(lines)
+        found[PICTURES[0]] = visualization.stack(lines)
     groups = points(settings, "mig", "mig_sup")
     if groups:
-        found["mig-and-mig-sup"] = visualization.scatter(
-            groups, "MIG", "MIG-sup"
-        )
+        found[PICTURES[1]] = visualization.scatter(groups, "MIG", "MIG-sup")
     return found
 
 
@@ -545,6 +544,9 @@ def main(flags):
 
     drawn = pictures(compared)
     rundir.write_json(output / "comparison.json", compared)
+    for name in PICTURES:
+        # Of an earlier comparison, it would be taken for this one's.
+        (output / f"{name}.png").unlink(missing_ok=True)
     for name, picture in drawn.items():
         content = visualization.png(picture)
         rundir.write_atomically(output / f"{name}.png", content)

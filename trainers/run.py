@@ -73,7 +73,12 @@ def define_flags(flags):
     flags.DEFINE_string(
         "backbone", None, "FDEN: a run directory or a SavedModel (trusted code)"
     )
-    flags.DEFINE_bool("quick", False, "Everything once, within 45 seconds.")
+    flags.DEFINE_bool(
+        "quick",
+        False,
+        "Everything once, in about a minute, to see that it works: nothing is "
+        "learned. In a directory of its own, runs/...-quick.",
+    )
 
 
 def help_text():
@@ -132,18 +137,36 @@ def variations(kind, grids, seeds):
     return list(itertools.product(*axes.values()))
 
 
-def default_workdir(config, varied=(), root="runs"):
+def default_workdir(config, varied=(), root="runs", quick=False):
     """`ROOT/MODEL-DATASET-SEED`, of names that are paths their last part.
 
     Args:
       config: of the run.
       varied: its settings on a grid; they stand before the seed.
       root: a directory.
+      quick: of `--quick`, which the run proper must not meet there.
     """
     names = [config.model, config.dataset]
     short = [n.rstrip("/").replace(":", "/").split("/")[-1] for n in names]
     grid = [v.replace("/", "-") for v in varied if not v.startswith("seed=")]
-    return pathlib.Path(root) / "-".join([*short, *grid, str(config.seed)])
+    last = [str(config.seed), "quick"] if quick else [str(config.seed)]
+    return pathlib.Path(root) / "-".join([*short, *grid, *last])
+
+
+def keep_apart(workdir, dataset):
+    """Refuses a run directory below the user's images.
+
+    Raises:
+      InputError: the run's pictures would be data of the next one.
+    """
+    form, _, path = dataset.partition(":")
+    root = pathlib.Path(path).expanduser().resolve()
+    place = pathlib.Path(workdir).resolve()
+    if form in data.FORMS and root in (place, *place.parents):
+        raise InputError(
+            f"The run directory {str(workdir)!r} lies in {path!r}, where its "
+            "pictures would become data. Name a --workdir elsewhere."
+        )
 
 
 def main(flags):
@@ -158,7 +181,8 @@ def main(flags):
     for varied in variations(kind, flags.grid, flags.seeds):
         config = configuration.build(
             flags.model,
-            flags.dataset,
+            # Shells complete folders with a slash.
+            flags.dataset.rstrip("/"),
             flags.preset,
             [*flags.set, *varied],
             steps=flags.steps,
@@ -170,11 +194,15 @@ def main(flags):
             config = dataclasses.replace(
                 config, **QUICK, steps=flags.steps or config.quick_steps
             )
-        workdir = default_workdir(config, varied, flags.workdir or "runs")
+        workdir = default_workdir(
+            config, varied, flags.workdir or "runs", flags.quick
+        )
         planned[workdir] = config
     several = bool(flags.grid or flags.seeds)
     if flags.workdir and not several:
         planned = {pathlib.Path(flags.workdir): config}
+    for workdir in planned:
+        keep_apart(workdir, config.dataset)
     # TensorFlow takes seconds to start; what is wrong above is said at once.
     from trainers import job
 

@@ -384,7 +384,8 @@ def load_model(run, report=print):
 
     Args:
       run: a run directory.
-      report: called with a line for every damaged checkpoint.
+      report: called with a line for every damaged checkpoint, and for a run
+        that has not come to its end.
 
     Returns:
       The model.
@@ -401,6 +402,9 @@ def load_model(run, report=print):
     checkpoint = tf.train.Checkpoint(weights=weights(model))
     if not restore_newest(checkpoint, run / "checkpoints", report):
         raise InputError(f"{str(run)!r} has no readable checkpoint yet.")
+    step = int(model.step.numpy())
+    if step < config.steps:
+        report(f"{run} is at step {step:,} of {config.steps:,} so far.")
     return model
 
 

@@ -286,6 +286,8 @@ def fit(
         checkpoints.save()
     if step >= config.steps:
         return float(checkpoints.seconds.numpy())
+    if step and progress:
+        progress.write(f"going on from step {step:,} of {config.steps:,}")
     logs = tf.summary.create_noop_writer()
     if chief:
         logs = tf.summary.create_file_writer(str(workdir / "logs"))
@@ -353,9 +355,10 @@ def peak_memory():
 def train_images(config, workdir, dataset, strategy, events=lambda model: ()):
     """Trains a model of images; returns it with its training seconds."""
     model_class = models.get(config.model)
-    train, _ = training_splits(config, dataset, model_class.needs)
+    train, test = training_splits(config, dataset, model_class.needs)
     shape = model_shape(model_class, dataset.image_shape)
     config = rundir.agreed(workdir, counted(config, dataset, train))
+    print(described(dataset, train, test, shape), flush=True)
     with strategy.scope(), precision(config.precision):
         model = rundir.build_model(config, shape)
         model.compile()
@@ -374,6 +377,20 @@ def train_images(config, workdir, dataset, strategy, events=lambda model: ()):
         Progress(config.steps, config.batch_size),
     )
     return model, seconds
+
+
+def described(dataset, train, test, shape):
+    """What a run has: images, those held out, classes, the model's size."""
+    words = [f"{len(train):,} images to train on"]
+    if test is not None:
+        words.append(f"{len(test):,} held out")
+    if dataset.num_classes:
+        words.append(f"{dataset.num_classes:,} classes")
+    sides = ["x".join(map(str, s)) for s in (dataset.image_shape, shape)]
+    words.append(sides[0])
+    if sides[1] != sides[0]:
+        words.append(f"fitted to the model's {sides[1]}")
+    return f"{dataset.name}: {', '.join(words)}"
 
 
 def train_on_episodes(

@@ -68,6 +68,15 @@ def test_bad_input_ends_in_one_line(capsys):
     assert capsys.readouterr().err == "No such run.\n"
 
 
+def test_an_interrupt_ends_in_one_line(capsys):
+    def main(flags):
+        raise KeyboardInterrupt
+
+    assert ended(main) == 130
+    told = capsys.readouterr().err
+    assert told == "\nInterrupted; what was complete is kept.\n"
+
+
 @pytest.mark.parametrize(
     "error",
     [

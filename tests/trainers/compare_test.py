@@ -356,3 +356,8 @@ def test_the_command_writes_numbers_and_pictures(sweep, capsys):
         assert np.asarray(Image.open(output / name)).std() > 0
     with pytest.raises(InputError, match="as runs"):
         compare.main(types.SimpleNamespace(**given | {"arguments": []}))
+    # Pictures of these runs would be taken for those of the next comparison.
+    compare.main(types.SimpleNamespace(**given | {"arguments": paths[:1]}))
+    drawn = capsys.readouterr().out.rpartition("kept in ")[2]
+    for path in output.glob("*.png"):
+        assert path.name in drawn

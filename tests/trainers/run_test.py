@@ -137,6 +137,11 @@ def fden(*arguments):
         (fden("--steps=many"), "steps"),
         (fden("--grid=gama=1,2"), "Did you mean 'gamma'"),
         (fden("--seeds=0,1", "--seed=2"), "--seed or --seeds"),
+        (
+            ["--model=fden", "--dataset=trainers"],
+            "'trainers' is a folder here; as a data set it is called "
+            "'folder:trainers'",
+        ),
     ],
 )
 def test_bad_arguments_end_before_tensorflow_starts(
@@ -199,6 +204,9 @@ def test_work_directories_of_variations():
     varied = ("beta=4", "seed=3")
     workdir = run.default_workdir(config, varied, "sweep")
     assert str(workdir) == "sweep/beta_vae-x.npz-beta=4-3"
+    # The run proper would be refused in the directory of the quick one.
+    quick = run.default_workdir(config, quick=True)
+    assert str(quick) == "runs/beta_vae-x.npz-3-quick"
 
 
 def flags(**values):
@@ -220,6 +228,25 @@ def flags(**values):
         "quick": True,
     }
     return types.SimpleNamespace(**defaults | values)
+
+
+@pytest.mark.parametrize("workdir", ["photos", "photos/runs/a"])
+def test_a_run_is_kept_out_of_its_own_images(workdir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match="its pictures would become data"):
+        run.main(flags(dataset="folder:photos/", workdir=workdir))
+    assert not list((tmp_path / "photos").iterdir())
+
+
+def test_a_slash_at_the_end_makes_no_other_data_set(tmp_path, monkeypatch):
+    from trainers import job
+
+    asked = []
+    monkeypatch.setattr(job, "run", lambda config, **_: asked.append(config))
+    for dataset in ("folder:photos", "folder:photos/"):
+        run.main(flags(dataset=dataset))
+    assert asked[0] == asked[1]
 
 
 def test_quick_stops_where_it_is_told_to(tmp_path, monkeypatch):
@@ -339,6 +366,6 @@ def test_unprepared_data_without_a_network_names_the_command(tmp_path):
     )
     assert result.returncode == 2
     lines = own_lines(result.stderr)
-    assert "tfds build omniglot" in lines[-1]
+    assert 'tfds.builder("omniglot"' in lines[-1]
     assert "'digits'" in lines[-1]
     assert not (tmp_path / "run").exists()

@@ -100,18 +100,34 @@ def test_what_a_kill_interrupted_is_drawn_by_the_next_sitting(tmp_path, digits):
     assert seen == [2, 4, 4, 6]
 
 
-def test_a_resumed_run_ends_with_the_same_weights(tmp_path, digits):
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path, digits, capsys):
     whole = fit_tiny(tiny(6), tmp_path / "whole", digits)
     # --steps says where to stop, not what the run is.
     stopped = fit_tiny(tiny(3, "schedule_steps=6"), tmp_path / "parts", digits)
     assert int(stopped.step) == 3
+    capsys.readouterr()
     resumed = fit_tiny(tiny(6), tmp_path / "parts", digits)
     assert int(resumed.step) == 6
+    assert "going on from step 3 of 6" in capsys.readouterr().out
     assert_same_weights(weights(whole), weights(resumed))
     loaded = rundir.load_model(tmp_path / "parts")
+    assert "so far" not in capsys.readouterr().out
     images = np.random.default_rng(0).random((4, 32, 32, 1), np.float32)
     np.testing.assert_array_equal(
         loaded.encode(images)["z"], resumed.encode(images)["z"]
+    )
+
+
+def test_a_run_that_is_not_at_its_end_says_so(tmp_path, digits, capsys):
+    config = tiny(2)
+    fit_tiny(config, tmp_path, digits)
+    rundir.claim(
+        tmp_path, dataclasses.replace(config, steps=2_000), (32, 32, 1)
+    )
+    capsys.readouterr()
+    rundir.load_model(tmp_path)
+    assert (
+        capsys.readouterr().out == f"{tmp_path} is at step 2 of 2,000 so far.\n"
     )
 
 
@@ -394,6 +410,18 @@ def test_progress_says_rate_and_time_left():
     assert "steps/s" in lines[1]
     assert "left" in lines[1]
     assert lines[1].endswith("loss 0.5")
+
+
+def test_a_run_says_what_it_trains_on(digits):
+    train_split, test = digits.splits["train"], digits.splits["test"]
+    told = train.described(digits, train_split, test, (32, 32, 1))
+    assert told == (
+        "digits: 1,437 images to train on, 360 held out, 10 classes, 8x8x1, "
+        "fitted to the model's 32x32x1"
+    )
+    bare = dataclasses.replace(digits, num_classes=None)
+    told = train.described(bare, train_split, None, (8, 8, 1))
+    assert told == "digits: 1,437 images to train on, 8x8x1"
 
 
 def test_validation_images_leave_the_training_set(digits):

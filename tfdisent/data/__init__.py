@@ -1,6 +1,7 @@
 """Data sets: what they declare and how they are found by name."""
 
 import inspect
+import pathlib
 
 from tfdisent.data.base import ArraySplit
 from tfdisent.data.base import Dataset
@@ -53,6 +54,11 @@ def check(name):
     """
     form, _, path = name.partition(":")
     if form not in FORMS:
+        if name not in DATASETS and pathlib.Path(name).is_dir():
+            raise InputError(
+                f"{name!r} is a folder here; as a data set it is called "
+                f"'folder:{name}'."
+            )
         check_name("data set", name, DATASETS, [f"{f}:PATH" for f in FORMS])
     elif not path:
         raise InputError(

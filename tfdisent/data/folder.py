@@ -21,6 +21,8 @@ from tfdisent.data.base import split_by_class
 from tfdisent.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+# Images, too, and not read (`read_image` says why): to be named, not missed.
+OTHERS = (".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
 # Decoded images up to this many bytes stay in memory after the scan.
 MEMORY = 2**30
 # A header that claims more pixels than this is not decoded: a few bytes of
@@ -34,11 +36,15 @@ NAMED = 5
 REPORT_SECONDS = 10
 
 
-def find_images(root):
+def find_images(root, report=None):
     """Relative paths of all images below a folder.
 
     Links to folders are followed, each folder being visited once; names that
     begin with a dot are skipped, as shells do.
+
+    Args:
+      root: the folder.
+      report: called with a line where images of other formats are left out.
 
     Returns:
       A list of texts with `/` between names, sorted by name and not by what
@@ -49,8 +55,9 @@ def find_images(root):
     """
     root = pathlib.Path(root).expanduser()
     if not root.is_dir():
-        raise InputError(f"There is no folder {str(root)!r}.")
-    found, visited = [], set()
+        here = "" if root.is_absolute() else f" in {os.getcwd()!r}"
+        raise InputError(f"There is no folder {str(root)!r}{here}.")
+    found, others, visited = [], [], set()
     for here, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(here)
         if real in visited:  # A link that leads back, or here twice.
@@ -60,11 +67,17 @@ def find_images(root):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         relative = pathlib.Path(here).relative_to(root).as_posix()
         above = "" if relative == "." else f"{relative}/"
+        files = [name for name in files if not name.startswith(".")]
         found += [
-            above + name
-            for name in files
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+            above + name for name in files if name.lower().endswith(SUFFIXES)
         ]
+        others += [name for name in files if name.lower().endswith(OTHERS)]
+    if others and report:
+        kinds = sorted({pathlib.Path(name).suffix.lower() for name in others})
+        report(
+            f"{len(others):,} images below {root} are left out "
+            f"({', '.join(kinds)}): PNG and JPEG are read."
+        )
     if not found:
         raise InputError(
             f"Folder {str(root)!r} holds no PNG or JPEG image at any depth."
@@ -237,14 +250,15 @@ def folder(path, size=64, grey=False, test_share=0.1, seed=0, report=None):
       grey: one channel instead of three.
       test_share: share of the images held out, seeded.
       seed: int.
-      report: called with a line of progress every ten seconds of the scan.
+      report: called with a line of progress every ten seconds of the scan,
+        and with one where images of other formats are left out.
 
     Raises:
       InputError: no folder, no image, or damaged images.
     """
     if size < 1:
         raise InputError(f"size must be at least 1, got {size}.")
-    paths = find_images(path)
+    paths = find_images(path, report)
     folders = class_folders(paths)
     names = tuple(sorted(set(folders)))
     labels = None

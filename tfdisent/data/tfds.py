@@ -1,6 +1,7 @@
 """Data sets that TensorFlow Datasets prepares."""
 
 import dataclasses
+import json
 import math
 import os
 import shlex
@@ -71,11 +72,16 @@ def _not_prepared(name, data_dir, error):
     """The line that says how to come by a data set."""
     where = data_dir or os.environ.get("TFDS_DATA_DIR")
     place = where or "~/tensorflow_datasets"
-    option = f" --data_dir={shlex.quote(str(where))}" if where else ""
+    option = f", data_dir={json.dumps(str(where))}" if where else ""
+    # TFDS's own command starts only where Apache Beam is installed.
+    prepare = shlex.quote(
+        "import tensorflow_datasets as tfds; "
+        f'tfds.builder("{name}"{option}).download_and_prepare()'
+    )
     return (
         f"Data set {name!r} is not prepared in {str(place)!r} and could not "
         f"be downloaded ({type(error).__name__}). Prepare it where there is a "
-        f"network with `tfds build {name}{option}` and point --data_dir or "
+        f"network with `python -c {prepare}` and point --data_dir or "
         "TFDS_DATA_DIR there, or use the embedded "
         f"{SUBSTITUTES.get(name, 'digits')!r}."
     )

@@ -120,6 +120,18 @@ def test_names_of_every_kind_are_found_hidden_ones_are_not(tmp_path):
     assert [str(p) for p in folder.find_images(tmp_path)] == sorted(shown)
 
 
+def test_images_of_other_formats_are_named(tmp_path):
+    write(tmp_path / "c" / "a.png")
+    for name in ["b.webp", "c/d.BMP", "c/e.bmp", ".f.gif", "g.txt"]:
+        (tmp_path / name).write_bytes(b"never opened")
+    told = []
+    assert folder.find_images(tmp_path, told.append) == ["c/a.png"]
+    assert told == [
+        f"3 images below {tmp_path} are left out (.bmp, .webp): PNG and JPEG "
+        "are read."
+    ]
+
+
 def test_links_are_followed_once(tmp_path):
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     write(root / "a" / "1.png")

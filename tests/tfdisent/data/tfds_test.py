@@ -247,7 +247,11 @@ def test_not_prepared_and_no_network(offline, tmp_path, name, embedded):
         data.load(name, data_dir=str(place))
     assert time.monotonic() - started < 5
     message = str(caught.value)
-    assert f"`tfds build {name} --data_dir='{place}'`" in message
+    code = (
+        "import tensorflow_datasets as tfds; "
+        f'tfds.builder("{name}", data_dir="{place}").download_and_prepare()'
+    )
+    assert f"`python -c '{code}'`" in message
     assert f"embedded {embedded!r}" in message
     assert "\n" not in message
     assert not place.exists()
