@@ -2,7 +2,7 @@
 
     python -m trainers.run --model=fden --dataset=omniglot
     python -m trainers.run --model=fden --dataset=digits --quick
-    python -m trainers.run --model=beta_vae --dataset=sprites --seeds=0,1,2 \
+    python -m trainers.run --model=beta_vae --dataset=sprites --seeds=0,1,2 \\
         --grid beta=1,4,8
 
 The same line again resumes where a run stopped; on a finished run it prints
@@ -21,6 +21,7 @@ from tfdisent import models
 from tfdisent.errors import InputError
 from trainers import command
 from trainers import config as configuration
+from trainers import presets
 
 # What --quick makes of a run: everything once, nothing for long.
 QUICK = {
@@ -82,7 +83,7 @@ def define_flags(flags):
 
 
 def help_text():
-    """Every field of every configuration with its default."""
+    """Every field of every configuration with its default, and presets."""
     lines = [__doc__.strip(), "", "Fields of --set, with their defaults:"]
     common = configuration.describe(configuration.RunConfig)
     sections = {"every model": common}
@@ -94,6 +95,10 @@ def help_text():
     for name, fields in sections.items():
         lines.append(f"  {name}:")
         lines += [f"    {k}={v!r}" for k, v in fields.items()]
+        lines += [
+            f"    --preset={preset}, on {', '.join(datasets)}"
+            for preset, datasets in presets.listed(name).items()
+        ]
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from tfdisent import InputError
 from tfdisent.models.beta_vae import BetaVAE
 from trainers import config as configuration
+from trainers import presets
 from trainers import run
 from trainers import rundir
 
@@ -160,6 +161,18 @@ def test_bad_arguments_end_before_tensorflow_starts(
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_help_names_the_presets_that_there_are():
+    text = run.help_text()
+    assert "    --preset=four, on any data set" in text.splitlines()
+    for model in presets.PRESETS:
+        for preset, datasets in presets.listed(model).items():
+            assert f"--preset={preset}, on {', '.join(datasets)}" in text
+            for dataset in datasets:
+                name = "digits" if dataset == "any data set" else dataset
+                assert presets.find(model, name, preset)
+        assert "default" not in presets.listed(model)
 
 
 def test_variations_are_a_grid_with_seeds_fastest():

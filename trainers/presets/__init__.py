@@ -29,6 +29,17 @@ PRESETS = {
 }
 
 
+def listed(model):
+    """{preset: list of the data sets that have it}, `default` left out."""
+    found = {}
+    for dataset, choices in PRESETS.get(model, {}).items():
+        name = "any data set" if dataset == "any" else dataset
+        for preset in choices:
+            if preset != "default":
+                found.setdefault(preset, []).append(name)
+    return found
+
+
 def find(model, dataset, preset):
     """The fields that a preset sets.
 

@@ -1,6 +1,6 @@
 """CascadeVAE's models: a structure over the latents of a VAE or an InfoGAN.
 
-    python -m trainers.run --model=cascade_vae --dataset=sprites \
+    python -m trainers.run --model=cascade_vae --dataset=sprites \\
         --set structure=d
     python -m trainers.run --model=beta_vae --dataset=sprites --preset=burgess
     python -m trainers.run --model=cascade_infogan --dataset=fashion_mnist

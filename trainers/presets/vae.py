@@ -3,7 +3,7 @@
     python -m trainers.run --model=pro_vlae --dataset=shapes
     python -m trainers.run --model=beta_vae --dataset=shapes --preset=ladder
     python -m trainers.run --model=pro_vlae --dataset=mnist
-    python -m trainers.run --model=pro_vlae --dataset=shapes --preset=four \
+    python -m trainers.run --model=pro_vlae --dataset=shapes --preset=four \\
         --precision=mixed_bfloat16
 
 `ladder` is pro-VLAE's comparison: equal codes, steps, images a step and
