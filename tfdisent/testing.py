@@ -30,7 +30,11 @@ _REFERENCE = re.compile(r"^(\w+)(?:\[(\d+)\])?$")
 TINY = {
     "ali": {"latent_dim": 4},
     "autoencoder": {"latent_dim": 8, "filters": (8, 8, 8), "hidden": 16},
-    "beta_tcvae": {"latent_dim": 4, "image_shape": (32, 32, 1)},
+    "beta_tcvae": {
+        "latent_dim": 4,
+        "image_shape": (32, 32, 1),
+        "data_size": 100,
+    },
     "beta_vae": {"latent_dim": 4, "image_shape": (32, 32, 1)},
     "cascade_infogan": {
         "latent_dim": 4,
