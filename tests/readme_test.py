@@ -3,6 +3,8 @@
 import pathlib
 import re
 
+import numpy as np
+import PIL.Image
 import pytest
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
@@ -13,19 +15,36 @@ def blocks():
     return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
 
 
+def run(code):
+    """What the names in a block stand for in the end."""
+    names = {}
+    exec(compile(code, str(README), "exec"), names)
+    return names
+
+
 def test_the_ten_lines_run(tmp_path, monkeypatch):
-    import keras
-    import numpy as np
+    import tfdisent
 
     monkeypatch.chdir(tmp_path)
-    names = {}
-    exec(compile(blocks()[0], str(README), "exec"), names)
+    names = run(blocks()[0])
     assert names["parts"]["z"].shape == (2, 6)
     assert names["swapped"].shape == (1, 32, 32, 1)
-    loaded = keras.saving.load_model(tmp_path / "digits.keras")
+    loaded = tfdisent.models.load("digits.keras")
     np.testing.assert_allclose(
         loaded.encode(names["images"][:2])["z"], names["parts"]["z"], atol=1e-6
     )
+
+
+def test_the_ten_lines_run_on_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 9, 7, 3), np.uint8)
+    for number, image in enumerate(pixels):
+        PIL.Image.fromarray(image).save(f"photos/{number}.png")
+    code = blocks()[0].replace('"digits"', '"folder:photos"')
+    names = run(code.replace("(32, 32, 1)", "(64, 64, 3)"))
+    assert names["parts"]["z"].shape == (2, 6)
+    assert names["swapped"].shape == (1, 64, 64, 3)
 
 
 PAGES = sorted([README, *(README.parent / "docs").glob("*.md")])

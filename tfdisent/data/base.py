@@ -68,7 +68,8 @@ class Split:
         Returns:
           A dict with `image` (uint8 `[B, H, W, C]` in 0..255 or float32 in
           [0, 1]) and, where known, `label` (int32 `[B]`) and `factors`
-          (int32 `[B, K]`).
+          (int32 `[B, K]`). Models want float32 at their size:
+          `pipeline.fit_images(image, model.image_shape)`.
         """
         raise NotImplementedError
 

@@ -1,11 +1,15 @@
 """Models by name; each lives in the file of its name."""
 
 import importlib
+import pathlib
+import textwrap
+import zipfile
 
+from tfdisent.errors import InputError
 from tfdisent.registry import check_name
 from tfdisent.registry import resolve
 
-__all__ = ["MODELS", "check", "get"]
+__all__ = ["MODELS", "check", "get", "load"]
 
 MODELS = {
     "ali": "tfdisent.models.ali:ALI",
@@ -25,6 +29,9 @@ MODELS = {
     "infogan": "tfdisent.models.infogan:InfoGAN",
 }
 
+# What Keras raises for a file that is not, or no longer, a model.
+UNREADABLE = (KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile)
+
 
 def check(name):
     """Refuses an unknown model name without importing anything heavy.
@@ -43,6 +50,43 @@ def get(name):
     """
     check(name)
     return resolve(MODELS.get(name, name))
+
+
+def load(path):
+    """The model of a `.keras` file that `model.save` wrote, in any process.
+
+    `keras.saving.load_model` finds only classes whose modules are imported;
+    this imports those of all models here. A class of your own is found once
+    its module is imported. A run directory is no such file:
+    `trainers.rundir.load_model` reads it.
+
+    Args:
+      path: the file; it is read in Keras' safe mode.
+
+    Returns:
+      The model, compiled where the saved one was.
+
+    Raises:
+      InputError: no such file, or it cannot be read as a model.
+    """
+    import keras
+
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"{str(path)!r} is no file. Name what model.save wrote; a run "
+            "directory is read by trainers.rundir.load_model."
+        )
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{str(path)!r} is damaged, or no .keras file.")
+    # few_shot is in no registry, but its networks are saved like the others.
+    for registered in [*MODELS.values(), "tfdisent.models.few_shot"]:
+        importlib.import_module(registered.partition(":")[0])
+    try:
+        return keras.saving.load_model(path)
+    except UNREADABLE as error:
+        reason = textwrap.shorten(str(error), 160, placeholder=" ...")
+        raise InputError(f"Cannot load {str(path)!r}: {reason}") from error
 
 
 def __getattr__(name):

@@ -262,7 +262,8 @@ class PartsModel(StepModel):
     A subclass sets `parts` and `units` and implements `encode`, `decode` and
     `update`; everything else in this package (swaps, traversals, pictures,
     scores, export, serving) follows from these. Images are float32 in [0, 1]
-    at every method, whatever range the networks use inside.
+    at every method, whatever range the networks use inside;
+    `data.pipeline.fit_images` makes such of bytes and of other sizes.
 
     Class attributes:
       image_sides: sides of the square images it can take, or None for any.
@@ -361,6 +362,9 @@ class PartsModel(StepModel):
 
         Returns:
           float32 `[B, H, W, C]`.
+
+        Raises:
+          ValueError: mix of another shape.
         """
         labels = (source_label, target_label) if self.takes_label else ()
         first = self.encode(source, *labels[:1])
@@ -376,10 +380,19 @@ class PartsModel(StepModel):
 
         Returns:
           {part: `[B, *shape]`}; exactly the source at 0, the target at 1.
+
+        Raises:
+          ValueError: mix of another shape.
         """
+        mix = tf.cast(mix, tf.float32)
+        if not mix.shape[1:].is_compatible_with([len(self.units)]):
+            raise ValueError(
+                f"mix must be [B, {len(self.units)}], a number for each of the "
+                f"units {', '.join(self.units)}. Received shape {mix.shape}."
+            )
         mixed = {}
         for part, unit in self.unit_of_entry().items():
-            weight = tf.gather(tf.cast(mix, tf.float32), unit, axis=1)
+            weight = tf.gather(mix, unit, axis=1)
             rank = len(self.parts[part])
             while len(weight.shape) < rank + 1:
                 weight = weight[..., None]

@@ -1,3 +1,5 @@
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -190,6 +192,16 @@ def test_mix_takes_units_and_interpolates_between():
         mixed["code"], [[0.25, 1.0, 0.25], [0.5, 0.0, 0.5]]
     )
     np.testing.assert_array_equal(mixed["map"][:, :, 0], [[0, 0], [1, 1]])
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (1, 4), (3,)])
+def test_mix_wants_a_number_for_each_unit(shape):
+    parts = {"map": tf.zeros([1, 2, 1]), "code": tf.zeros([1, 3])}
+    message = (
+        rf"\[B, 3\].* map, odd, even. Received shape {re.escape(str(shape))}"
+    )
+    with pytest.raises(ValueError, match=message):
+        Toy().mix(parts, parts, np.zeros(shape, np.float32))
 
 
 def test_units_must_cover_every_entry(monkeypatch):
