@@ -28,6 +28,19 @@ def test_the_ten_lines_run(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("shape", [(32, 32, 1), (64, 64, 3)])
+def test_an_export_is_used_as_shown(tmp_path, monkeypatch, shape):
+    from export import saved_model
+    from tfdisent.models.autoencoder import Autoencoder
+
+    monkeypatch.chdir(tmp_path)
+    model = Autoencoder(shape, latent_dim=4, filters=(4, 4, 4), hidden=4)
+    saved_model.export_model(model, "models/fden")
+    names = {}
+    exec(compile(blocks()[1], str(README), "exec"), names)
+    assert names["parts"]["z"].shape == (1, 4)
+
+
 PAGES = sorted([README, *(README.parent / "docs").glob("*.md")])
 
 
