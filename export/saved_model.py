@@ -442,14 +442,20 @@ def _fit(pixels, image_shape):
         )
 
     def resize():
-        given = tf.cast([h, w], tf.float32)
-        scale = tf.reduce_max([height, width] / given)
+        scale = tf.reduce_max([height, width] / tf.cast([h, w], tf.float32))
+        inner = tf.cast(tf.math.ceil([height, width] / scale), tf.int32)
+        # A line of a million pixels would grow as high as the result. What
+        # the filter sees beyond the central part, at least 3 pixels, stays.
+        spare = tf.maximum([h, w] - 2 * (inner + 3), 0)
+        top, left = tf.unstack(spare // 2)
+        kept = pixels[top : h - top, left : w - left]
+        size = tf.cast(tf.shape(kept)[:2], tf.float32)
         # `tf.image.resize` cannot cut half a pixel off either side.
         resized = tf.raw_ops.ScaleAndTranslate(
-            images=pixels[None],
+            images=kept[None],
             size=[height, width],
             scale=[scale, scale],
-            translation=([height, width] - scale * given) / 2,
+            translation=([height, width] - scale * size) / 2,
             kernel_type="lanczos3",
         )
         return tf.saturate_cast(tf.round(resized[0]), tf.uint8)

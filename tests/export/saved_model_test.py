@@ -3,6 +3,8 @@
 import io
 import json
 import struct
+import subprocess
+import sys
 import zlib
 
 import keras
@@ -358,6 +360,28 @@ def test_sizes_are_fitted_as_folders_are_read(size, kind):
             # Pillow rounds rows before columns.
             error = np.abs(read(data, shape) - expected / 255.0)
             assert error.mean() < 0.75 / 255
+
+
+def test_a_line_of_pixels_takes_little_memory():
+    program = (
+        "import io, resource, sys\n"
+        "import tensorflow as tf\n"
+        "from PIL import Image\n"
+        "from export import saved_model\n"
+        "def read(width):\n"
+        "    file = io.BytesIO()\n"
+        "    Image.new('RGB', (width, 1)).save(file, 'PNG')\n"
+        "    data = tf.constant([file.getvalue()])\n"
+        "    saved_model.read_images(data, (64, 64, 3), width)\n"
+        "    usage = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "    return usage.ru_maxrss // 1024\n"
+        "print(-read(9) + read(1_000_000))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    # As floats, 64 lines of it are 768 MB.
+    assert int(done.stdout) < 300, done.stderr
 
 
 def test_a_model_that_is_not_square_sees_its_proportions():
