@@ -315,8 +315,8 @@ def read_images(encoded, image_shape, max_pixels, name="image_bytes"):
 
     Nearly the right size is padded as `pipeline.fit_images` does it. Of other
     sizes the largest central part of the model's proportions is resized, as
-    folders of photos are read for training. Orientation tags of cameras are
-    not looked at: TensorFlow has no reader of EXIF.
+    `data.folder.read_image` does it for training. Orientation tags of cameras
+    are not looked at: TensorFlow has no reader of EXIF.
 
     Args:
       encoded: string `[B]`.
@@ -422,7 +422,7 @@ def _grey(pixels):
 
 
 def _fit(pixels, image_shape):
-    """`pipeline.fit_images` of what is central, in a graph.
+    """The padding of `pipeline.fit_images`, or `ImageOps.fit`, in a graph.
 
     Args:
       pixels: uint8 `[h, w, C]`.
@@ -437,22 +437,31 @@ def _fit(pixels, image_shape):
     nearly &= (8 * w >= 7 * width) & (w <= width)
 
     def pad():
-        return pipeline.to_float(
-            tf.image.pad_to_bounding_box(
-                pixels, (height - h) // 2, (width - w) // 2, height, width
-            )
+        return tf.image.pad_to_bounding_box(
+            pixels, (height - h) // 2, (width - w) // 2, height, width
         )
 
     def resize():
-        inner_h = tf.clip_by_value(w * height // width, 1, h)
-        inner_w = tf.clip_by_value(h * width // height, 1, w)
-        top, left = (h - inner_h) // 2, (w - inner_w) // 2
-        central = pixels[top : top + inner_h, left : left + inner_w]
-        # Of whole numbers: a large image as floats takes four times as much.
-        resized = tf.image.resize(central, (height, width), antialias=True)
-        return tf.clip_by_value(resized / 255.0, 0.0, 1.0)
+        scale = tf.reduce_max([height, width] / tf.cast([h, w], tf.float32))
+        inner = tf.cast(tf.math.ceil([height, width] / scale), tf.int32)
+        # A line of a million pixels would grow as high as the result. What
+        # the filter sees beyond the central part, at least 3 pixels, stays.
+        spare = tf.maximum([h, w] - 2 * (inner + 3), 0)
+        top, left = tf.unstack(spare // 2)
+        kept = pixels[top : h - top, left : w - left]
+        size = tf.cast(tf.shape(kept)[:2], tf.float32)
+        # `tf.image.resize` cannot cut half a pixel off either side.
+        resized = tf.raw_ops.ScaleAndTranslate(
+            images=kept[None],
+            size=[height, width],
+            scale=[scale, scale],
+            translation=([height, width] - scale * size) / 2,
+            kernel_type="lanczos3",
+        )
+        return tf.saturate_cast(tf.round(resized[0]), tf.uint8)
 
-    return tf.ensure_shape(tf.cond(nearly, pad, resize), image_shape)
+    fitted = tf.ensure_shape(tf.cond(nearly, pad, resize), image_shape)
+    return pipeline.to_float(fitted)
 
 
 # ---- what is written ------------------------------------------------------

@@ -17,13 +17,13 @@ import json
 import math
 import os
 import pathlib
-import re
 import sys
 import urllib.parse
 from collections.abc import Callable
 
 import numpy as np
 
+from serving.errors import NODE
 from serving.run import USAGE_STATUS
 from serving.run import Parser
 from serving.run import positive
@@ -38,8 +38,6 @@ RETRIED_STATUS = (429, 503)
 RETRIED_CODES = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 # A gRPC request is kept for sending it again up to this size.
 RETRIED_BYTES = 2**25
-
-NODE = re.compile(r"\s*\[\[\{\{node [^\n]*\}\}\]\]")
 
 DTYPES = {
     "DT_FLOAT": np.float32,
@@ -282,6 +280,8 @@ class Client:
             units = dict.fromkeys(units, 1.0)
         known = list(self.card.get("units", {}))
         if not known:
+            # A model that is not there has no card either: says so.
+            _ = self.signatures
             raise ServingError(
                 "The names of units are in the model card, which this server "
                 "does not have: give the file (--card=..., "
@@ -477,7 +477,7 @@ def _read_card(path):
 
 
 def _sentence(error):
-    # TensorFlow adds where in its graph it happened.
+    # Of TensorFlow Serving; `serving.run` leaves it out.
     text = NODE.sub("", str(error)).strip()
     return text if text.endswith(".") else f"{text}."
 
@@ -518,7 +518,7 @@ class _Rest:
         )
 
     def only_model(self):
-        names = [entry["name"] for entry in self._of_ours("/page/models") or []]
+        names = self._names()
         if not names:
             raise ServingError(
                 "--model=NAME is needed: TensorFlow Serving does not say "
@@ -538,7 +538,17 @@ class _Rest:
         return self._of_ours(path)
 
     def metadata(self, model, version):
-        answer = self._json("GET", f"{_model_path(model, version)}/metadata")
+        try:
+            answer = self._json(
+                "GET", f"{_model_path(model, version)}/metadata"
+            )
+        except ServingError as error:
+            names = self._names() if error.status == 404 else []
+            if not names or model in names:
+                raise
+            raise ServingError(
+                f"{error} It has: {', '.join(names)}.", error.status
+            ) from error
         return answer["metadata"]["signature_def"]["signature_def"]
 
     def predict(self, model, version, signature, arrays, spec):
@@ -567,6 +577,10 @@ class _Rest:
             name: _from_json(found[name], output)
             for name, output in spec.outputs.items()
         }
+
+    def _names(self):
+        """The models that there are; none where the server does not say."""
+        return [entry["name"] for entry in self._of_ours("/page/models") or []]
 
     def _of_ours(self, path):
         """What only a `serving.run` answers; None of another server."""

@@ -1,6 +1,10 @@
 """What a request is answered with when it cannot be served."""
 
 import enum
+import re
+
+# Where in its graph TensorFlow says that an operation failed.
+NODE = re.compile(r"\s*\[\[\{\{node [^\n]*\}\}\]\]")
 
 
 class Code(enum.IntEnum):

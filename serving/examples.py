@@ -127,7 +127,10 @@ def find_signature(servable, name):
     name = name or DEFAULT_SIGNATURE
     signature = servable.signature(name)
     if signature is None:
-        raise invalid(f"No signature was found with the name {name}")
+        raise invalid(
+            f"No signature was found with the name {name}. It has: "
+            f"{servable.listed}."
+        )
     return signature
 
 

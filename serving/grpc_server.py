@@ -216,7 +216,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         if signature is None:
             raise RequestError(
                 Code.FAILED_PRECONDITION,
-                f'Serving signature key "{name}" not found.',
+                f'Serving signature key "{name}" not found. It has: '
+                f"{servable.listed}.",
             )
         wanted = _filtered(signature, request.output_filter)
         inputs = await beside(
@@ -348,7 +349,8 @@ def _asked(servable, tasks):
         signature = servable.signature(name)
         if signature is None:
             raise invalid(
-                f"Requested signature not found in model graph: {name}"
+                f"Requested signature not found in model graph: {name}. It "
+                f"has: {servable.listed}."
             )
         if signature in asked:
             raise invalid(f"Duplicate evaluation of signature: {name}")

@@ -242,6 +242,12 @@ class Manager:
     def _look(self):
         try:
             self.refresh()
+            if not self._models and not self.looked.is_set():
+                logger.warning(
+                    "There are no models below %s yet; NAME/NUMBER/"
+                    "saved_model.pb is served when it appears.",
+                    self.root,
+                )
         finally:
             self.looked.set()
 

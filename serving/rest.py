@@ -200,7 +200,8 @@ class RestAPI:
             if signature is None:
                 raise invalid(
                     f'Serving signature name: "{key or DEFAULT_SIGNATURE}" '
-                    "not found in signature def"
+                    "not found in signature def. It has: "
+                    f"{servable.listed}."
                 )
             return signature
 

@@ -53,6 +53,14 @@ def port(text):
     return int(text)
 
 
+def holds_a_model(path):
+    """Whether a SavedModel or numbered ones lie in it, not in models."""
+    found = pathlib.Path(path).glob("*/saved_model.pb")
+    return pathlib.Path(path, "saved_model.pb").exists() or any(
+        file.parent.name.isdecimal() for file in found
+    )
+
+
 def parse(argv):
     """The command line as a namespace."""
     parser = Parser(
@@ -63,8 +71,12 @@ def parse(argv):
     )
     flag = parser.add_argument
     flag("--models", help="directory of models; nothing else is ever loaded")
-    flag("--rest_port", type=port, default=8501, help="0 for any free one")
-    flag("--grpc_port", type=port, default=8500, help="0 for any free one")
+    # TensorFlow Serving's names of the ports as well.
+    for names, default in (
+        (("--rest_port", "--rest_api_port"), 8501),
+        (("--grpc_port", "--port"), 8500),
+    ):
+        flag(*names, type=port, default=default, help="0 for any free one")
     flag(
         "--host",
         default="127.0.0.1",
@@ -103,6 +115,11 @@ def parse(argv):
     if not pathlib.Path(values.models).is_dir():
         parser.error(f"--models={values.models}: there is no such directory.")
     config = values.model_config_file
+    if not config and holds_a_model(values.models):
+        parser.error(
+            f"--models={values.models} is a model or a version of one: name "
+            "the directory above its NAME/NUMBER/saved_model.pb."
+        )
     if config and not pathlib.Path(config).is_file():
         parser.error(f"--model_config_file={config}: there is no such file.")
     return values

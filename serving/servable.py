@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving import tensors
+from serving.errors import NODE
 from serving.errors import Code
 from serving.errors import RequestError
 from serving.errors import invalid
@@ -109,7 +110,7 @@ def _array(tensor):
 
 def operation_message(text):
     """What an operation said, without what TensorFlow's functions add."""
-    return PREFIX.sub("", SUFFIX.sub("", text)).strip()
+    return NODE.sub("", PREFIX.sub("", SUFFIX.sub("", text))).strip()
 
 
 class Servable:
@@ -165,6 +166,12 @@ class Servable:
             for side in (entry.inputs, entry.outputs)
         )
         return Signature(name, inputs, outputs, function)
+
+    @property
+    def listed(self):
+        """The names of its signatures, for messages."""
+        # The one that initialises a SavedModel cannot be called.
+        return ", ".join(n for n in self.signatures if not n.startswith("__"))
 
     def signature(self, name):
         """The signature of a name, the default one of "", or None."""

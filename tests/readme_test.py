@@ -35,6 +35,7 @@ def test_the_ten_lines_run(tmp_path, monkeypatch):
     )
 
 
+<<<<<<< HEAD
 def test_the_ten_lines_run_on_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
@@ -45,6 +46,19 @@ def test_the_ten_lines_run_on_a_folder(tmp_path, monkeypatch):
     names = run(code.replace("(32, 32, 1)", "(64, 64, 3)"))
     assert names["parts"]["z"].shape == (2, 6)
     assert names["swapped"].shape == (1, 64, 64, 3)
+=======
+@pytest.mark.parametrize("shape", [(32, 32, 1), (64, 64, 3)])
+def test_an_export_is_used_as_shown(tmp_path, monkeypatch, shape):
+    from export import saved_model
+    from tfdisent.models.autoencoder import Autoencoder
+
+    monkeypatch.chdir(tmp_path)
+    model = Autoencoder(shape, latent_dim=4, filters=(4, 4, 4), hidden=4)
+    saved_model.export_model(model, "models/fden")
+    names = {}
+    exec(compile(blocks()[1], str(README), "exec"), names)
+    assert names["parts"]["z"].shape == (1, 4)
+>>>>>>> serving-fixes
 
 
 PAGES = sorted([README, *(README.parent / "docs").glob("*.md")])

@@ -322,6 +322,10 @@ def test_the_command_line(parts_server, tmp_path, monkeypatch, capsys):
         (["encode", "a", "--server=localhost:8501"], "no address of a server"),
         (["encode", "no.png"], "--model=NAME is needed; {server} has: "),
         (["encode", "no.png", "--model=labelled"], "Cannot read 'no.png'"),
+        (
+            ["swap", *2 * [__file__], "--units=q", "--out=c.png", "--model=no"],
+            "Servable not found for request: Latest(no). It has: labelled, vae",
+        ),
         (["decode", "a.npz", "--out=a.png", "--model=vae"], "a.npz"),
         (
             ["decode", __file__, "--out=a.png", "--model=vae"],

@@ -182,7 +182,7 @@ def filtered(*names):
         (
             request_of("halves", "nope", x=X),
             "FAILED_PRECONDITION",
-            'Serving signature key "nope" not found.',
+            'Serving signature key "nope" not found. It has: serving_default.',
         ),
         (
             request_of("graph"),
@@ -521,7 +521,7 @@ def test_multi_inference(prediction):
     [
         ("zoo", ["regress", "classify"], {}, "must be the same for all"),
         ("graph", ["regress", "regress"], {}, "Duplicate evaluation"),
-        ("graph", ["regress"], {"signature_name": "no"}, "not found in model"),
+        ("graph", ["regress"], {"signature_name": "no"}, "graph: no. It has: "),
         ("graph", ["regress"] * 2, {"name": "zoo"}, "same model name"),
         ("graph", [], {}, "at least one task"),
     ],

@@ -304,6 +304,20 @@ def test_what_was_there_at_the_start_is_known_to_be_loaded(add, manager):
         manager.stop()
 
 
+def test_that_there_are_no_models_is_said_once(add, manager, caplog):
+    manager.start()
+    try:
+        assert manager.looked.wait(30)
+        add("m", 1)
+        end = time.monotonic() + 30
+        while not manager.knows("m") and time.monotonic() < end:
+            time.sleep(0.01)
+    finally:
+        manager.stop()
+    assert manager.knows("m")
+    assert caplog.text.count("There are no models below") == 1
+
+
 def test_labels(add, manager):
     add("m", 1, 2)
     add("m", 2, 3)

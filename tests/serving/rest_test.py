@@ -235,7 +235,7 @@ def test_gzip(server):
         ('{"signature_name": 5, "inputs": 1}', "must be a string value"),
         (
             '{"signature_name": "nope", "inputs": 1}',
-            '"nope" not found in signature def',
+            '"nope" not found in signature def. It has: serving_default.',
         ),
         (
             '{"signature_name": "__saved_model_init_op", "inputs": 1}',
@@ -550,7 +550,7 @@ def test_models_of_tensorflow_1(server):
         (
             "classify",
             {"signature_name": "nope", "examples": [{"x": 1.0}]},
-            "No signature was found with the name",
+            "No signature was found with the name nope. It has: bool, bytes, ",
         ),
         (
             "regress",

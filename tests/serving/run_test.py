@@ -19,6 +19,28 @@ def test_defaults(tmp_path):
     )
     assert flags.rest_api_timeout_in_ms == 30_000
     assert not flags.rest_api_enable_cors_support
+    theirs = run.parse(
+        [f"--models={tmp_path}", "--rest_api_port=1", "--port=2"]
+    )
+    assert (theirs.rest_port, theirs.grpc_port) == (1, 2)
+
+
+@pytest.mark.parametrize("named", ["m", "m/1"])
+def test_a_model_is_no_directory_of_models(tmp_path, capsys, named):
+    version = tmp_path / "m" / "1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    flags = [f"--models={tmp_path / named}"]
+    with pytest.raises(SystemExit) as caught:
+        run.parse(flags)
+    assert caught.value.code == 2
+    printed = capsys.readouterr().err
+    assert "name the directory above its NAME/NUMBER/saved_model.pb" in printed
+    # A configuration may say that models lie there.
+    config = tmp_path / "models.config"
+    config.touch()
+    run.parse([*flags, f"--model_config_file={config}"])
+    run.parse([f"--models={tmp_path}"])
 
 
 @pytest.mark.parametrize(

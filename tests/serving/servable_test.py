@@ -72,6 +72,7 @@ def test_errors_are_those_of_the_operation(loaded, name, inputs, message):
     assert re.search(message, caught.value.message)
     assert "[Op:" not in caught.value.message
     assert "Graph execution error" not in caught.value.message
+    assert "{{node" not in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,7 @@ def test_errors_are_those_of_the_operation(loaded, name, inputs, message):
             "Bad sizes [2,4]",
         ),
         ("Bad [Op:MatMul] name: ", "Bad"),
+        ("Bad\n\t [[{{node map/Assert}}]] [Op:MatMul]", "Bad"),
         ("said by [Op:X] in the middle", "said by [Op:X] in the middle"),
         ("plain", "plain"),
     ],
