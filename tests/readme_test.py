@@ -35,7 +35,6 @@ def test_the_ten_lines_run(tmp_path, monkeypatch):
     )
 
 
-<<<<<<< HEAD
 def test_the_ten_lines_run_on_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
@@ -46,7 +45,8 @@ def test_the_ten_lines_run_on_a_folder(tmp_path, monkeypatch):
     names = run(code.replace("(32, 32, 1)", "(64, 64, 3)"))
     assert names["parts"]["z"].shape == (2, 6)
     assert names["swapped"].shape == (1, 64, 64, 3)
-=======
+
+
 @pytest.mark.parametrize("shape", [(32, 32, 1), (64, 64, 3)])
 def test_an_export_is_used_as_shown(tmp_path, monkeypatch, shape):
     from export import saved_model
@@ -55,10 +55,7 @@ def test_an_export_is_used_as_shown(tmp_path, monkeypatch, shape):
     monkeypatch.chdir(tmp_path)
     model = Autoencoder(shape, latent_dim=4, filters=(4, 4, 4), hidden=4)
     saved_model.export_model(model, "models/fden")
-    names = {}
-    exec(compile(blocks()[1], str(README), "exec"), names)
-    assert names["parts"]["z"].shape == (1, 4)
->>>>>>> serving-fixes
+    assert run(blocks()[1])["parts"]["z"].shape == (1, 4)
 
 
 PAGES = sorted([README, *(README.parent / "docs").glob("*.md")])
