@@ -83,9 +83,9 @@ _PAPER_SPRITES = {**_SPRITES, "batch_size": 128, "steps": 3 * 172_800}
 _PAPER_SHAPES = {**_SHAPES, "beta": 8.0, "batch_size": 100, "steps": 216_000}
 # For CelebA 5 epochs a step, beta 1 and gamma 0.1.
 _FOUR = {"levels": 4, "z_dim": 7}
-# Its 38 million weights take 1.5 s of one core a step of 32 images, 0.9 s in
-# mixed_bfloat16: two hours for this. A quarter of the paper's images a step:
-# at its 5e-4 a run diverged (docs/results.md).
+# Its 38 million weights take .45 s of two cores a step of 32 images in
+# mixed_bfloat16: an hour for this. A quarter of the paper's images a step: at
+# its 5e-4 a run diverged (docs/results.md).
 _FOUR_HERE = {
     **_FOUR,
     "batch_size": 32,
