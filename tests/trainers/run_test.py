@@ -283,7 +283,9 @@ def test_seeds_one_after_the_other_are_the_runs_they_would_be_alone(
     several = flags(seeds=["0", "1"], workdir=str(tmp_path / "sweep"))
     run.main(several)
     told = capsys.readouterr().out
-    first, second = (tmp_path / f"sweep/beta_vae-digits-{n}" for n in (0, 1))
+    first, second = (
+        tmp_path / f"sweep/beta_vae-digits-{n}-quick" for n in (0, 1)
+    )
     assert f"trainers.compare {first} {second}" in told
     run.main(flags(seed=1, workdir=str(tmp_path / "alone")))
     for a, b in zip(weights(second), weights(tmp_path / "alone"), strict=True):
@@ -317,7 +319,7 @@ def test_a_run_that_breaks_off_leaves_the_others_alone(
     with pytest.raises(InputError, match="1 of 2 runs broke off.*beta=9-0"):
         run.main(several)
     assert "became NaN" in capsys.readouterr().err
-    assert (tmp_path / "beta_vae-digits-beta=1-0/metrics.json").exists()
+    assert (tmp_path / "beta_vae-digits-beta=1-0-quick/metrics.json").exists()
     # What keeps every run from starting is said once.
     several.dataset = f"npz:{tmp_path / 'none.npz'}"
     with pytest.raises(InputError, match="There is no file"):

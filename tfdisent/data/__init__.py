@@ -54,7 +54,7 @@ def check(name):
     """
     form, _, path = name.partition(":")
     if form not in FORMS:
-        if name not in DATASETS and pathlib.Path(name).is_dir():
+        if name and pathlib.Path(name).is_dir() and name not in DATASETS:
             raise InputError(
                 f"{name!r} is a folder here; as a data set it is called "
                 f"'folder:{name}'."

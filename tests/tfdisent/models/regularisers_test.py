@@ -89,7 +89,7 @@ def test_decomposed_kl_weighs_the_total_correlation_alone():
 @pytest.mark.parametrize("name", ["beta_tcvae", "cascade_vae"])
 def test_without_the_size_of_the_data_nothing_is_decomposed(name):
     base = {"base": "beta_tcvae"} if name == "cascade_vae" else {}
-    model = testing.tiny_model(name, **base)
+    model = testing.tiny_model(name, data_size=0, **base)
     model.compile()
     with pytest.raises(ValueError, match="data_size, the number of training"):
         model.train_step(testing.random_batch(model))
