@@ -136,6 +136,7 @@ def quick_fden():
     )
 
 
+@pytest.mark.slow
 def test_fden_on_a_foreign_saved_model(tmp_path):
     foreign = save_foreign(tmp_path / "foreign")
     run = tmp_path / "run"

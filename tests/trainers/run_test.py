@@ -277,6 +277,7 @@ def weights(workdir):
     return [v.numpy() for v in rundir.load_model(workdir).trainable_variables]
 
 
+@pytest.mark.slow
 def test_seeds_one_after_the_other_are_the_runs_they_would_be_alone(
     tmp_path, capsys
 ):

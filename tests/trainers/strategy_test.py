@@ -80,6 +80,7 @@ def free_ports(count):
     return ports
 
 
+@pytest.mark.slow
 def test_two_workers_train_as_one_process(tmp_path):
     finish(start("single", tmp_path / "one", tmp_path / "one.npz"))
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}

@@ -54,6 +54,7 @@ def test_a_saved_model_encodes_equally_in_a_new_process(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_every_class_is_found_in_a_new_process(tmp_path):
     made = {name: testing.tiny_model(name) for name in models.MODELS}
     made["matching"] = few_shot.MatchingNetwork(filters=4)

@@ -147,6 +147,7 @@ def test_standard_deviations_of_the_original_network():
     )
 
 
+@pytest.mark.slow
 def test_the_original_network_keeps_the_contract():
     model = testing.tiny_model(
         "vlae", network="original", likelihood="laplace", warm_up=2000
