@@ -296,7 +296,8 @@ def test_a_model_that_was_never_compiled_comes_back_so():
 
 # ---- optimizers -------------------------------------------------------------
 
-# Rate, beta 1 and beta 2 of every Adam, as the papers and their code have them.
+# Rate, beta 1 and beta 2 of every Adam: a paper's, or its code's, where there
+# is one.
 ADAMS = {
     "ali": {"main": (1e-4, 0.5, 0.999), "critic": (1e-4, 0.5, 0.999)},
     "autoencoder": {"main": (1e-3, 0.9, 0.999)},
